@@ -86,18 +86,18 @@ def is_installed(module: str) -> bool:
 
 def _broken_import(error: BaseException) -> str:
     """The library whose import, begun by vlar, raised an error; empty where none did."""
-    name_found, caller = "", ""
+    package, caller = "", ""
     for frame, _ in traceback.walk_tb(error.__traceback__):
         name = str(frame.f_globals.get("__name__", ""))
         top = name.partition(".")[0]
         if top == "importlib" or "importlib._bootstrap" in frame.f_code.co_filename:
             continue
         if frame.f_code.co_name == "<module>" and top not in ("vlar", *sys.stdlib_module_names):
-            name_found = top if name_found or caller == "vlar" else ""
+            package = top if package or caller == "vlar" else ""
         elif top == "vlar":
-            name_found = ""
+            package = ""
         caller = top
-    return name_found
+    return package
 
 
 def _requirements() -> list[str]:

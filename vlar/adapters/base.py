@@ -168,22 +168,22 @@ class Adapter(Wrapper):
                 f"{made.file}: preset {made.name!r} has the key {strange[0]!r}; a preset of an "
                 "adapter has of, settings, recipe, learner, status and summary"
             )
-        settings_read: JsonDict = {**cls.preset_settings, **made.values.get("settings", {})}
+        preset_values: JsonDict = {**cls.preset_settings, **made.values.get("settings", {})}
 
         def attach(part: Any, encoder: Any, settings: JsonDict | None = None, **how: Any) -> Any:
             adapter = _above(variant, part).attach(
-                encoder, {**settings_read, **(settings or {})}, **how
+                encoder, {**preset_values, **(settings or {})}, **how
             )
             adapter.name = made.name
             return adapter
 
         def check_settings(part: Any, settings: JsonDict) -> None:
-            _above(variant, part).check_settings({**settings_read, **settings})
+            _above(variant, part).check_settings({**preset_values, **settings})
 
         facts = {
             "attach": classmethod(attach),
             "check_settings": classmethod(check_settings),
-            "preset_settings": settings_read,
+            "preset_settings": preset_values,
             "recipe": made.values.get("recipe") or cls.recipe or made.of,
             "learner": made.values.get("learner") or cls.learner,
             "__module__": cls.__module__,

@@ -118,8 +118,8 @@ def pickle_findings(file: Path) -> Iterator[Finding]:
     advice = "use weights as safetensors, or load it with vlar alone, which reads tensors only"
     try:
         archive = check_archive(file)
-        names_found = _names_in_archive(file) if archive else _names(read_file(file, _MOST_PICKLE))
-        names = sorted(set(names_found))
+        entry_names = _names_in_archive(file) if archive else _names(read_file(file, _MOST_PICKLE))
+        names = sorted(set(entry_names))
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         why = (error.strerror if isinstance(error, OSError) else None) or str(error)
         yield Finding(DAMAGE, str(file), why, advice)

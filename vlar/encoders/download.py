@@ -223,15 +223,15 @@ def _get(listing: Listing, row: Any, advance: Advance, *, in_cache: bool) -> Non
     from huggingface_hub import hf_hub_download
 
     source, path = listing.source, listing.folder / row.rfilename
-    is_here = path.is_file()
-    if in_cache and row.lfs and not is_here:
+    is_complete = path.is_file()
+    if in_cache and row.lfs and not is_complete:
         _transfer(listing, row, advance)
-    elif not is_here:
+    elif not is_complete:
         advance(int(row.size or 0))
     # None keeps the hub's own name of the newest commit.
     revision, folder = (source.revision, None) if in_cache else (listing.commit, listing.folder)
     hf_hub_download(source.repository, row.rfilename, revision=revision, local_dir=folder)
-    if (is_here or not row.lfs or not in_cache) and not _is_right(path, row):
+    if (is_complete or not row.lfs or not in_cache) and not _is_right(path, row):
         raise _wrong_hash(source, row, path, path.resolve())
 
 

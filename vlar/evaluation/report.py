@@ -93,8 +93,8 @@ def domain_means(runs: Sequence[JsonDict]) -> list[ReportRow]:
         if domain is None:
             continue
         for figure in map(Figure.restore, run["figures"]):
-            where_left = {k: v for k, v in figure.where.items() if k != "shots"}
-            if figure.name == "top1" and where_left in ({}, {"seed": "0"}):
+            place = {k: v for k, v in figure.where.items() if k != "shots"}
+            if figure.name == "top1" and place in ({}, {"seed": "0"}):
                 for name in (domain, "all"):
                     key = (run["protocol"], name, figure.where.get("shots", ""))
                     by.setdefault(key, []).append(figure)
@@ -160,8 +160,8 @@ def lines(figures: Sequence[Figure]) -> list[str]:
     columns = list(dict.fromkeys(figure.under for figure in figures))
     by: dict[tuple[str, str], dict[str, Figure]] = {}
     for figure in figures:
-        where_left = {k: v for k, v in figure.where.items() if k != "under"}
-        by.setdefault((figure.name, title("", where_left)), {})[figure.under] = figure
+        place = {k: v for k, v in figure.where.items() if k != "under"}
+        by.setdefault((figure.name, title("", place)), {})[figure.under] = figure
     head = f"{'':<46} " + "  ".join(f"{name:>20}" for name in columns)
     texts = [head] if len(columns) > 1 else []
     for (name, where), cells in by.items():

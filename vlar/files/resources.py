@@ -58,9 +58,9 @@ def find(folder_name: str, name: str, suffix: str) -> Path:
     Raises:
         UnknownNameError: the file does not exist; the message lists what there is.
     """
-    names_held = names(folder_name, suffix)
-    if name not in names_held:
-        raise unknown_name(folder_name.replace("_", " ").rstrip("s"), name, names_held)
+    choices = names(folder_name, suffix)
+    if name not in choices:
+        raise unknown_name(folder_name.replace("_", " ").rstrip("s"), name, choices)
     return folder(folder_name) / f"{name}{suffix}"
 
 

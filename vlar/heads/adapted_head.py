@@ -112,17 +112,17 @@ class AdaptedHead(Head):
             columns: The k labels; None for all. Their probabilities sum with unknown to 1.
             concepts: (C, D) float32 of all labels for this clip; None where no clip changes them.
         """
-        columns_asked = list(range(len(self.labels)) if columns is None else columns)
+        numbers = list(range(len(self.labels)) if columns is None else columns)
         if one := self._one_sensor(encoded):
-            return one[0].score_clip(one[1], columns_asked)
+            return one[0].score_clip(one[1], numbers)
         features, vector = encoded.features[None], encoded.vector[None]
         row = signature(features, self.blocks, self.head.kind)
         compared = self._compared(features, row)
         zero_shot = vector @ (self.concepts if concepts is None else concepts).T
-        probability = self.head.probabilities(row, zero_shot)[0][columns_asked]
+        probability = self.head.probabilities(row, zero_shot)[0][numbers]
         unknown = self._unknown(features, row, compared, zero_shot)
         shares = probability / max(float(probability.sum()), _NO_KNOWN) * (1.0 - unknown)
-        nearest = self._nearest(compared)[columns_asked]
+        nearest = self._nearest(compared)[numbers]
         return Scores(nearest[None], shares[None], np.array([unknown]))
 
     def score_clip_each(self, encoded: Encoded, columns: Sequence[int]) -> Scores:

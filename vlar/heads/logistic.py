@@ -48,9 +48,9 @@ def refit_logistic(
         doubt: How strongly the curve is held to the log odds as they are (centre 0, slope 1): the
             precision of a normal prior on slope and offset.
     """
-    as_stated = np.array([1.0, 0.0])
+    identity = np.array([1.0, 0.0])
     target = right.astype(np.float64)
-    beta = _most_likely(values, target, np.ones(len(values)), as_stated, as_stated, doubt)
+    beta = _most_likely(values, target, np.ones(len(values)), identity, identity, doubt)
     slope = max(float(beta[0]), 1e-3)
     return -float(beta[1]) / slope, slope
 
@@ -126,14 +126,14 @@ def fit_temperature(
 def _golden_section(loss: Callable[[float], float], low: float, high: float) -> float:
     ratio = (math.sqrt(5.0) - 1.0) / 2.0
     lower, right = high - ratio * (high - low), low + ratio * (high - low)
-    at_left, at_right = loss(lower), loss(right)
+    loss_low, loss_high = loss(lower), loss(right)
     while high - low > 1e-4:
-        if at_left <= at_right:
-            high, right, at_right = right, lower, at_left
+        if loss_low <= loss_high:
+            high, right, loss_high = right, lower, loss_low
             lower = high - ratio * (high - low)
-            at_left = loss(lower)
+            loss_low = loss(lower)
         else:
-            low, lower, at_left = lower, right, at_right
+            low, lower, loss_low = lower, right, loss_high
             right = low + ratio * (high - low)
-            at_right = loss(right)
+            loss_high = loss(right)
     return (low + high) / 2.0

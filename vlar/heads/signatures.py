@@ -447,11 +447,11 @@ _KINDS: tuple[tuple[str, str | None], ...] = (
 
 def kinds_for(blocks: Sequence[FrameBlock]) -> tuple[str, ...]:
     """The signature kinds to choose among for these blocks, the default first, each once."""
-    terms_there, blocks_there = available_terms(blocks), {block.kind for block in blocks}
+    term_names, block_kinds = available_terms(blocks), {block.kind for block in blocks}
     cut = (
-        "+".join(t for t in kind.split("+") if t.partition(":")[0] in terms_there)
+        "+".join(t for t in kind.split("+") if t.partition(":")[0] in term_names)
         for kind, requires in _KINDS
-        if requires is None or requires in blocks_there
+        if requires is None or requires in block_kinds
     )
     return tuple(dict.fromkeys(kind for kind in cut if kind))
 

@@ -170,7 +170,7 @@ def _read(text: str, words: list[str]) -> Reference:
     number: list[int] = []
     size: list[str] = []
     nouns: list[str] = []
-    words_left: list[str] = []
+    unknown_words: list[str] = []
     for index, word in enumerate(words):
         counted = _number(word, words[index - 1] if index else "", bool(nouns))
         if counted is not None:
@@ -186,13 +186,13 @@ def _read(text: str, words: list[str]) -> Reference:
         elif word == "dark":
             colour += [] if set(words) & set(_COLOUR_WORDS) else ["black"]
         elif word not in _LINKS and not (word in _CLOTHES and colour):
-            words_left.append(word)
-    if not nouns and words_left:  # the first unknown word is what is meant: the dog, the drone
-        nouns.append(words_left.pop(0))
+            unknown_words.append(word)
+    if not nouns and unknown_words:  # the first unknown word is what is meant: the dog, the drone
+        nouns.append(unknown_words.pop(0))
     return Reference(
         position=_one(text, "positions", position),
         noun=nouns[0] if nouns else "person",
-        rest=" ".join(words_left),
+        rest=" ".join(unknown_words),
         colour=next(iter(colour), None),
         number=_one(text, "numbers", number),
         size=_one(text, "sizes", size),

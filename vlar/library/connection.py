@@ -167,7 +167,7 @@ class LibraryConnection:
 
     def _in_snapshot(self, store: LibraryStore, ask: Callable[[], T]) -> T:
         """Result of ``ask`` in one snapshot; it runs again where the store cannot keep one."""
-        for tries_left in reversed(range(_SNAPSHOTS)):
+        for retries in reversed(range(_SNAPSHOTS)):
             store.damaged.clear()
             try:
                 with store.snapshot():
@@ -175,7 +175,7 @@ class LibraryConnection:
                     self.name_damage(store)
                     return answer
             except SnapshotMovedError:
-                if not tries_left:
+                if not retries:
                     raise
         raise AssertionError  # the loop returns or raises
 

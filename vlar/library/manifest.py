@@ -424,11 +424,11 @@ def _number(
 def _parts(text: str, folder: object) -> tuple[Sampling, ...]:
     """Samples that each of the joined encoders wants, within the limits of a library."""
     try:
-        parts_read = [_part(*row) for row in json.loads(text[:_MOST_TEXT])]
+        listed = [_part(*row) for row in json.loads(text[:_MOST_TEXT])]
     except (ValueError, TypeError):
-        parts_read = [None]
-    parts = tuple(part for part in parts_read if part is not None)
-    if len(parts) < len(parts_read):
+        listed = [None]
+    parts = tuple(part for part in listed if part is not None)
+    if len(parts) < len(listed):
         raise _damaged(folder, f"parts is {text[:40]!r}")
     return parts
 

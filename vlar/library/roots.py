@@ -38,8 +38,8 @@ def extended(recordings: Iterable[ListedRecording], meta: Mapping[str, str]) -> 
         if recording.failure is None and not recording.is_remote
     }
     real = {os.path.realpath(folder) for folder in folders}
-    folders_stated = stated(meta)
-    return {} if real <= folders_stated else {KEY: json.dumps(sorted(real | folders_stated))}
+    real_folders = stated(meta)
+    return {} if real <= real_folders else {KEY: json.dumps(sorted(real | real_folders))}
 
 
 def frozen(store: LibraryStore) -> dict[str, str]:

@@ -57,7 +57,7 @@ def write_bundles(table: Path, folder: Path, *, by_share: bool = False) -> MadeB
     header, rows = _read(table)
     sensors = [name.removeprefix(_PATH) for name in header if name.startswith(_PATH)]
     named = [*(_PATH + name for name in sensors), *(_OFFSET + name for name in sensors)]
-    columns_left = [name for name in header if name not in named]
+    other_columns = [name for name in header if name not in named]
     counts = dict.fromkeys(sensors, 0)
     uneven: list[str] = []
     failed: list[Failure] = []
@@ -77,14 +77,14 @@ def write_bundles(table: Path, folder: Path, *, by_share: bool = False) -> MadeB
             name = f"{stem}-{number}"
         names.add(name)
         path = write_bundle(folder / f"{name}{ENDING}", parts)
-        rows_out.append([path.name, *(row.get(column, "") for column in columns_left)])
+        rows_out.append([path.name, *(row.get(column, "") for column in other_columns)])
         for sensor in parts:
             counts[sensor] += 1
         if not by_share and (lengths := _uneven(parts)):
             uneven.append(f"{path.name}: {lengths}")
     target = folder / "rows.csv"
     with target.open("w", newline="", encoding="utf-8") as stream:
-        csv.writer(stream).writerows([["path", *columns_left], *rows_out])
+        csv.writer(stream).writerows([["path", *other_columns], *rows_out])
     first = next(iter(uneven), "")
     return MadeBundles(target, len(rows_out), counts, tuple(failed), (first, len(uneven)))
 

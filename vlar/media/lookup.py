@@ -120,16 +120,16 @@ class IsolatedReader(Reader):
         self, path: Path, windows: Sequence[Window], sampling: Sampling
     ) -> Iterator[Clip | Failure]:
         """Windows in one pass; those that are lost with a worker are failures."""
-        count_read = 0
+        count = 0
         end_s = max((window.end_s for window in windows), default=0.0)
         try:
             for item in self._from_worker(
                 path, end_s, Reader.read_windows, path, list(windows), sampling
             ):
                 yield item
-                count_read += 1
+                count += 1
         except DecodeError as error:
-            yield from [Failure(path, error.kind, error.message)] * (len(windows) - count_read)
+            yield from [Failure(path, error.kind, error.message)] * (len(windows) - count)
 
     def read_frames(self, path: Path, height: int, width: int) -> Iterator[FrameChunk]:
         """Every frame, from a worker."""

@@ -94,13 +94,13 @@ class EvaluatedClip:
             MetricError: the scores hold NaN.
         """
         shown, best = list(columns), int(scores.argmax())
-        best_shown = shown[int(scores[shown].argmax())]
+        true_column = shown[int(scores[shown].argmax())]
         return EvaluatedClip(
             truth=tuple(labels[column] for column in shown),
             answer=labels[best],
             probability=float(scores[best]),
-            rank=1 + int(ranks(scores[None], [best_shown])[0]),
-            truth_probability=float(scores[best_shown]),
+            rank=1 + int(ranks(scores[None], [true_column])[0]),
+            truth_probability=float(scores[true_column]),
             unknown=unknown[1],
             unknown_probability=unknown[0],
             columns=tuple(shown),

@@ -242,9 +242,9 @@ def remembering(
     if not trained and not learned:
         return adapted
     hashes, before = recording_hashes(items), set(learned)
-    repeated = sum(hashes_learned in before for hashes_learned in hashes)
-    hashes_learned = tuple(sorted(before.union(hashes if trained else ())))
-    report = replace(adapted.report, learned=hashes_learned)
+    repeated = sum(content_hash in before for content_hash in hashes)
+    content_hashes = tuple(sorted(before.union(hashes if trained else ())))
+    report = replace(adapted.report, learned=content_hashes)
     return replace(adapted, report=report.without_held_out(repeated) if repeated else report)
 
 
@@ -416,8 +416,8 @@ def guarded(
     logits = None if logits is None else logits[:, np.argsort(head.labels)]
     rejector: Rejector = familiarity
     if unknown != FAMILIARITY:
-        rejector_fitted = fit_rejector(unknown, rows, y, groups, logits)
-        rejector = familiarity if rejector_fitted.name == FAMILIARITY else rejector_fitted
+        fitted = fit_rejector(unknown, rows, y, groups, logits)
+        rejector = familiarity if fitted.name == FAMILIARITY else fitted
     keep_right(rejector, rows, y, groups, logits)
     columns = {label: number for number, label in enumerate(head.labels)}
     adapted = AdaptedHead(

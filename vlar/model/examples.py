@@ -288,8 +288,8 @@ def check_complete(support: Support, examples: EncodedExamples) -> None:
 def _check_labels(
     support: Support, items: Iterable[SupportItem], failed: Iterable[Failure]
 ) -> None:
-    labels_shown = {label for item in items for label in item.labels}
-    lost = sorted(set(support.labels) - labels_shown)
+    example_labels = {label for item in items for label in item.labels}
+    lost = sorted(set(support.labels) - example_labels)
     if lost:
         raise SupportError(
             f"{support.source}: no example of {lost[0]!r} can be read "

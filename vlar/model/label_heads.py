@@ -266,8 +266,8 @@ def _restored_head(
         return ConditionedHead.restore(config, state, core.conditioned_queries)
     labels = [str(label) for label in config["labels"]]
     if name == PairLabels.name and pairs is not None:
-        pairs_listed = [(str(verb), str(noun)) for verb, noun in config["pairs"]]
-        return PairLabels(pairs, labels, pairs_listed, mode)
+        listed = [(str(verb), str(noun)) for verb, noun in config["pairs"]]
+        return PairLabels(pairs, labels, listed, mode)
     if name == KnownLabels.name and adapted is not None:
         return KnownLabels(core, adapted, labels, mode)
     raise ModelError(f"the saved classifier has a head {name!r} that this model cannot restore")

@@ -50,10 +50,10 @@ def about(
 
 def _cut(views: Views, focus: Focus, item: SupportItem, source: Reader) -> Views | Failure:
     try:
-        cuts_found = [focus.find(clip, source).cut for clip in views]
+        view_cuts = [focus.find(clip, source).cut for clip in views]
     except PersonError as error:
         return Failure(item.path, error.kind, f"{item.path}: {error.message}")
-    cuts = [cut for cut in cuts_found if cut is not None]
+    cuts = [cut for cut in view_cuts if cut is not None]
     if cuts:
         return cuts
     message = f"{item.path}: nobody is found, and the example is about {item.who!r}; leave it out"

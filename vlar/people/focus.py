@@ -206,8 +206,8 @@ class Focus:
         if self.only_small and target.extent >= SMALL:
             return Found(person=None, notes=notes)
         cut = target.cut_out(clip)
-        side_wanted, side = clip.meta.get("encoder_side"), min(cut.data.shape[1:3])
-        if isinstance(side_wanted, int | float) and side_wanted / side > _FEW_PIXELS:
+        encoder_side, side = clip.meta.get("encoder_side"), min(cut.data.shape[1:3])
+        if isinstance(encoder_side, int | float) and encoder_side / side > _FEW_PIXELS:
             notes = (*notes, f"too few pixels: the person's cut is {side} pixels wide")
         return Found(cut, target.people.person(target.place), notes)
 

@@ -93,12 +93,12 @@ def _store(library: Library) -> Any:
 def _changes(address: Address) -> None:
     """Recordings are added, changed, tagged, moved, copied and removed, and stay when reopened."""
     model = PictureModel()
-    with _places(address) as (address_made, folder):
+    with _places(address) as (location, folder):
         clips = [tiny_video(folder / "videos" / f"{i}.mp4", i) for i in range(3)]
-        with Library(address_made, model) as library:
+        with Library(location, model) as library:
             _add_and_change(library, model, clips)
             _move_and_remove(library, model, clips)
-        with Library(address_made, model, create=False) as again:
+        with Library(location, model, create=False) as again:
             assert _names(again) == ["1.mp4", "2.mp4", "moved.mp4"]
             assert again.verify() == []
             assert len(again.nearest(vectors(1)[0], 100)) == 11
@@ -136,14 +136,14 @@ def _move_and_remove(library: Library, model: PictureModel, clips: list[Path]) -
 
 def _refusals(address: Address) -> None:
     """Another model, other windows and a library that is not there are refused."""
-    with _places(address) as (address_made, folder):
+    with _places(address) as (location, folder):
         clip = tiny_video(folder / "a.mp4", 0)
-        with Library(address_made, PictureModel()) as library:
+        with Library(location, PictureModel()) as library:
             library.add(clip)
             refused(LibraryError, "windows of 4 s every 2 s", library.add, clip, window_s=3.0)
-        with Library(address_made, PictureModel("another", 1)) as library:
+        with Library(location, PictureModel("another", 1)) as library:
             refused(EncoderMismatchError, "made by model 'fake'", library.query, "a")
-        other = address_made.replace("/l", "/other")
+        other = location.replace("/l", "/other")
         refused(
             LibraryError, "does not exist; create it: vlar index add", Library, other, create=False
         )
@@ -151,7 +151,7 @@ def _refusals(address: Address) -> None:
 
 def _empty(address: Address) -> None:
     """An empty library has no recordings and no answers."""
-    with _places(address) as (address_made, _), Library(address_made, PictureModel()) as library:
+    with _places(address) as (location, _), Library(location, PictureModel()) as library:
         assert library.videos() == []
         assert library.info().rows == 0
         assert library.verify() == []
@@ -169,7 +169,7 @@ def _failure(address: Address) -> None:
         yield FileRecord(Path("/far/d.mp4"), CHANGED, "/far/d.mp4", Stamp(1, 1), "hash d", 9.0)
         yield Failure(Path("/far/d.mp4"), "decode", "/far/d.mp4: unreadable")
 
-    with _places(address) as (address_made, _), Library(address_made, PictureModel()) as library:
+    with _places(address) as (location, _), Library(location, PictureModel()) as library:
         with connection_of(library).writing() as writer:
             manifest = connection_of(library).models.new_manifest()
             report = write_windows(writer, stream(), manifest, total=4)
@@ -181,7 +181,7 @@ def _failure(address: Address) -> None:
 
 def _vectors(address: Address) -> None:
     """Stored vectors are added and updated, and those of another length are refused."""
-    with _places(address) as (address_made, _), Library(address_made, PictureModel()) as library:
+    with _places(address) as (location, _), Library(location, PictureModel()) as library:
         library.add_vectors(video(f"/v/{number}", 60, number) for number in range(12))
         wrong = replace(video("/v/x", 3), vectors=2 * vectors(3))
         refused(UsageError, "unit length", library.add_vectors, [wrong])
@@ -195,9 +195,9 @@ def _vectors(address: Address) -> None:
 def _lock(address: Address) -> None:
     """A second writer is refused while reading goes on, and may write afterwards."""
     with (
-        _places(address) as (address_made, _),
-        Library(address_made, PictureModel()) as library,
-        Library(address_made, PictureModel()) as other,
+        _places(address) as (location, _),
+        Library(location, PictureModel()) as library,
+        Library(location, PictureModel()) as other,
     ):
         library.add_vectors([video("/v/a", 3)])
         message = "another process is writing to library"
@@ -214,7 +214,7 @@ def _annotations(address: Address) -> None:
     spans = [Window(0.0, 4.0), Window(0.0, 4.0), Window(2.0, 6.0)]
     people = [None, RowPerson(1, box), RowPerson(1, box)]
     tokens = vectors(3, 4).astype(np.float16)[:, None]
-    with _places(address) as (address_made, _), Library(address_made, PictureModel()) as library:
+    with _places(address) as (location, _), Library(location, PictureModel()) as library:
         library.add_vectors([video("/v/a", 4)])
         with connection_of(library).writing() as writer:
             with writer.transaction():
@@ -267,7 +267,7 @@ def _rows_of_people(library: Library, spans: list[Window], people: list[Any], to
 
 def _neighbours(address: Address) -> None:
     """Neighbours of a span come nearest first, which THEN walks along."""
-    with _places(address) as (address_made, _), Library(address_made, PictureModel()) as library:
+    with _places(address) as (location, _), Library(location, PictureModel()) as library:
         library.add_vectors([video("/v/a", 120), video("/v/b", 5)])
         store = _store(library)
         with store.snapshot():

@@ -74,8 +74,8 @@ def scene(n_frames: int = 6, height: int = 48, width: int = 64, seed: int = 0) -
     ground = ground + random.normal(0, 12, ground.shape)
     frames = np.repeat(np.clip(ground, 0, 255).astype(np.uint8)[None], n_frames, axis=0)
     for number in range(n_frames):
-        x_shown = number * (width - 12) // max(n_frames - 1, 1)
-        frames[number, height // 3 : height // 3 + 12, x_shown : x_shown + 12] = (220, 40, 60)
+        left = number * (width - 12) // max(n_frames - 1, 1)
+        frames[number, height // 3 : height // 3 + 12, left : left + 12] = (220, 40, 60)
     return frames
 
 

@@ -96,15 +96,15 @@ def _missing(m: DataMaterial) -> None:
     """A missing recording is listed where it was looked for, and ends nothing."""
     root = m.copy("incomplete")
     before = m.read(root)
-    n_listed = sum(map(len, before.subsets.values()))
+    n_rows = sum(map(len, before.subsets.values()))
     lost = min(item.path for subset in before.subsets.values() for item in subset.items)
     lost.unlink()
     data = m.read(root)
     missing = [item for subset in data.subsets.values() for item in subset.missing]
     if not before.files:  # without annotations the files are the list
-        assert sum(map(len, data.subsets.values())) == n_listed - 1
+        assert sum(map(len, data.subsets.values())) == n_rows - 1
         return
-    assert sum(map(len, data.subsets.values())) == n_listed
+    assert sum(map(len, data.subsets.values())) == n_rows
     assert {item.path.stem for item in missing} == {lost.stem}
     assert data.labels == before.labels
     assert data.files == before.files

@@ -186,12 +186,12 @@ def _check_answers(config: TrainConfig, file: Path) -> None:
     if config.train is None and config.tree is not None:
         raise UsageError(f"{file}: 'tree' stands above the labels of 'train', which is missing")
     names = registry.names("rejector")
-    for what, name, names_known in (
+    for what, name, choices in (
         ("rejector", SYNONYMS.get(config.unknown, config.unknown), names),
         ("balance", config.balance, BALANCES),
     ):
-        if name not in names_known:
-            raise registry.unknown_name(what, name, names_known)
+        if name not in choices:
+            raise registry.unknown_name(what, name, choices)
     part = registry.get("rejector", SYNONYMS.get(config.unknown, config.unknown))
     if part.reads == "logits":
         raise UsageError(

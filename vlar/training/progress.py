@@ -66,21 +66,21 @@ class TrainingCost:
         self._steps += 1
         if self._steps == 1:
             self._after_first = now
-            seconds_each = (now - self._begin) / max(clips, 1)
+            clip_s = (now - self._begin) / max(clips, 1)
         else:
             self._measured += clips
-            seconds_each = (now - self._after_first) / max(self._measured, 1)
+            clip_s = (now - self._after_first) / max(self._measured, 1)
         if self._steps < MEASURED_STEPS and now - self._begin < _LONGEST_WAIT_S:
             return
         self._told = True
-        one_s = seconds_each * self.once
+        one_s = clip_s * self.once
         passes = self.once + (min(self.folds, self.once) if one_s > LONG_S else self.folds)
-        if seconds_each * passes > _WORTH_A_NOTE_S:
+        if clip_s * passes > _WORTH_A_NOTE_S:
             _log.info(
                 "training %s: %d clips go through it, about %s",
                 self.what,
                 passes,
-                duration(seconds_each * passes),
+                duration(clip_s * passes),
             )
 
     def is_long(self) -> bool:

@@ -65,15 +65,15 @@ def arranged(data: DatasetSplit, options: Mapping[str, Any]) -> DatasetSplit:
     subsets = _without_unseen(subsets, set(options.get("unseen", ())))
     labels = sorted({x for s in subsets.values() for i in (*s.items, *s.missing) for x in i.labels})
     least = int(options.get("least", 0))
-    labels_left = [label for label in labels if not least or _enough(label, subsets, least)]
-    if not labels_left:
+    frequent = [label for label in labels if not least or _enough(label, subsets, least)]
+    if not frequent:
         raise DatasetError(f"{data.root}: no clip is left of {len(data.labels)} labels")
-    dropped = len(labels) - len(labels_left)
+    dropped = len(labels) - len(frequent)
     note = f"{dropped} labels have fewer than {least} clips to learn from, or none to test"
     return replace(
         data,
-        labels=tuple(labels_left),
-        subsets={name: subset.of(labels_left) for name, subset in subsets.items()},
+        labels=tuple(frequent),
+        subsets={name: subset.of(frequent) for name, subset in subsets.items()},
         notes=(*data.notes, note) if dropped else data.notes,
     )
 

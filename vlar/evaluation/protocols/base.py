@@ -311,8 +311,8 @@ def closed(scores: Scores) -> Float64:
 
     A clip that is unknown for certain has the probability 0 for every label; similarity ranks them.
     """
-    none_left = scores.probability.max(axis=1, keepdims=True) <= 0
-    return np.where(none_left, scores.similarity.astype(np.float64), scores.probability)
+    is_zero = scores.probability.max(axis=1, keepdims=True) <= 0
+    return np.where(is_zero, scores.similarity.astype(np.float64), scores.probability)
 
 
 def chance(truth: npt.NDArray[np.int64], n_labels: int, n: int) -> list[Figure]:

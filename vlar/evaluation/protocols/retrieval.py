@@ -28,9 +28,9 @@ class Retrieval(Protocol):
     defaults: ClassVar[JsonDict] = {"ks": [1, 5, 10]}
 
     def of_split(self, run: Run, part: RunSplit) -> list[Figure]:
-        labels_shown = part.test.labels
-        labels = [label for label in part.labels if label in labels_shown]
-        run.tables["labels without a clip"] = [x for x in part.labels if x not in labels_shown]
+        test_labels = part.test.labels
+        labels = [label for label in part.labels if label in test_labels]
+        run.tables["labels without a clip"] = [x for x in part.labels if x not in test_labels]
         scored = run.scores({0: run.classifier(labels)}, part.test.items, run.changes)
         shown = [[label in item.labels for item in scored.items] for label in labels]
         relevant = np.array(shown, np.bool_)

@@ -65,13 +65,13 @@ class Spans(Protocol):
             find = _whole if under == "whole recording" else _proposals
             answers: dict[tuple[str, str], list[Span]] = {}
             for path, listed in cut.items():
-                items_shown = [i for i in listed if (i.path, i.window) in numbers]
-                rows = np.array([numbers[i.path, i.window] for i in items_shown], np.int64)
+                windows = [i for i in listed if (i.path, i.window) in numbers]
+                rows = np.array([numbers[i.path, i.window] for i in windows], np.int64)
                 scores = scored.by[0, None].similarity[rows].astype(np.float64)
                 if under == "windows permuted":
                     scores = scores[random.permutation(len(scores))]
                 for c, label in enumerate(labels):
-                    answers[path, label] = find(items_shown, scores[:, c])
+                    answers[path, label] = find(windows, scores[:, c])
             rows = self._rows(answers, truth, labels, run.settings["ious"])
             figures += [row.of(under=under) for row in rows]
         return figures

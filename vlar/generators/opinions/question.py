@@ -135,12 +135,12 @@ def distinct(texts: Iterable[str]) -> list[int]:
     >>> distinct(["wave a hand", "Wave a hand!", "jump"])
     [0, 2]
     """
-    texts_seen: set[str] = set()
+    plain_texts: set[str] = set()
     numbers: list[int] = []
     for index, text in enumerate(texts):
         plain = normalised(text)
-        if plain and plain not in texts_seen:
-            texts_seen.add(plain)
+        if plain and plain not in plain_texts:
+            plain_texts.add(plain)
             numbers.append(index)
     return numbers
 

@@ -60,10 +60,10 @@ class FlatEngine(BufferedEngine):
         source: RowSource,
         probes: Probes | None,
     ) -> FlatEngine | None:
-        vectors_kept = (
+        old_vectors = (
             self._vectors if keep.count == len(self._vectors) else self._vectors[keep.mask]
         )
-        return self.of(table, np.concatenate([vectors_kept, vectors.astype(np.float32)]))
+        return self.of(table, np.concatenate([old_vectors, vectors.astype(np.float32)]))
 
     def find(self, query: Float32, k: int, allowed: Selection | None) -> tuple[Int64, Float32]:
         total = len(self._vectors)

@@ -373,9 +373,9 @@ def _copy(index: Any, keep: Selection, target: Any) -> None:
         codes = faiss.rev_swig_ptr(source.get_codes(number), len(places) * width)
         mask = keep.mask[places]
         ids = np.ascontiguousarray(numbers[places[mask]])
-        codes_kept = np.ascontiguousarray(codes.reshape(-1, width)[mask])
+        list_codes = np.ascontiguousarray(codes.reshape(-1, width)[mask])
         if len(ids):
-            lists.add_entries(number, len(ids), faiss.swig_ptr(ids), faiss.swig_ptr(codes_kept))
+            lists.add_entries(number, len(ids), faiss.swig_ptr(ids), faiss.swig_ptr(list_codes))
     target.ntotal = keep.count
 
 

@@ -40,7 +40,7 @@ class StillFootage:
         """
         first: Clip | None = None
         still: list[Window] = []
-        windows_left: list[Window] = []
+        moving: list[Window] = []
         for item in clips:
             if not isinstance(item, Clip):
                 yield item
@@ -48,13 +48,13 @@ class StillFootage:
                 first = first or item
                 still.append(item.window)
             else:
-                windows_left.append(item.window)
+                moving.append(item.window)
                 yield item
-        if first is not None and not windows_left:
-            windows_left.append(still.pop(0))
+        if first is not None and not moving:
+            moving.append(still.pop(0))
             yield first
         self.windows += len(still)
-        self.seconds += uncovered_s(still, windows_left)
+        self.seconds += uncovered_s(still, moving)
 
 
 def uncovered_s(spans: list[Window], cover: list[Window]) -> float:

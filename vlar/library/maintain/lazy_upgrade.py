@@ -207,7 +207,7 @@ class _Change:
         change.begin(self._target)
         encoder = RowEncoder(self._target, _encoder(self._model), parts.missing, library)
         videos = sorted(self._videos.values(), key=lambda video: video.path)
-        failed, rows_read = list[Failure](), dict[int, int]()
+        failed, row_counts = list[Failure](), dict[int, int]()
         for number, video in enumerate(videos):
             file = Path(video.path)
             try:
@@ -221,14 +221,14 @@ class _Change:
                         message = f"{len(unread)} of {len(fresh)} windows cannot be read any more"
                         message = f"{file}: {message} ({first.message})"
                         failed.append(Failure(file, first.kind, message))
-                rows_read[video.id] = len(rows.ids)
+                row_counts[video.id] = len(rows.ids)
             except (VlarError, OSError) as error:
                 failure = failure_of(file, error)
                 message = f"{failure.message}; its rows are kept without the new parts"
                 failed.append(replace(failure, message=message))
             if request.progress is not None:
                 request.progress(number + 1, len(videos))
-        if videos and not rows_read:
+        if videos and not row_counts:
             raise LibraryError(
                 f"library {library.address}: none of its {len(videos)} videos can be read "
                 f"({failed[0].message}); it stays as it is"
@@ -236,7 +236,7 @@ class _Change:
 
         def converted(rows: RowBatch) -> tuple[Float32, Bool]:
             video = self._videos[int(rows.video_ids[0])]
-            vectors = change.staged(video, rows) if video.id in rows_read else None
+            vectors = change.staged(video, rows) if video.id in row_counts else None
             if vectors is None:
                 library.read_again(video.path)
                 blank = np.tile(encoder.blank, (len(rows.ids), 1))
@@ -246,7 +246,7 @@ class _Change:
         change.commit(self._target, converted)
         change.clear()
         names = tuple(new.name for _, new in parts.pairs)
-        figures = len(rows_read), sum(rows_read.values()), tuple(failed)
+        figures = len(row_counts), sum(row_counts.values()), tuple(failed)
         return UpgradeReport(names, tuple(parts.missing), *figures, from_frames=encoder.from_frames)
 
     def _sound_rows(self, video: KnownVideo) -> RowBatch:

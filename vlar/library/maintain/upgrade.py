@@ -192,10 +192,10 @@ class RowEncoder:
             OSError: it is gone.
         """
         file = Path(video.path)
-        vectors_made = np.zeros((len(stored.spans), self.target.dim), np.float32)
+        new_vectors = np.zeros((len(stored.spans), self.target.dim), np.float32)
         lost: dict[int, Failure] = {}
         if not self.wanted:
-            return vectors_made, lost
+            return new_vectors, lost
         clips = enumerate(self._clips(video, stored))
         session = self._encoder.session(features=False)  # as ``add`` encodes them
         while batch := list(itertools.islice(clips, _BATCH_CLIPS)):
@@ -206,16 +206,16 @@ class RowEncoder:
                 if part:
                     clips_of_part = [clip for _, clip in part]
                     vectors = encode.encode_blocks(clips_of_part, self.wanted)
-                    vectors_made[[index for index, _ in part]] = vectors
+                    new_vectors[[index for index, _ in part]] = vectors
             for index, clip in batch:
                 if isinstance(clip, Failure):
                     lost[index] = clip
-                    vectors_made[index] = self.blank
-        if not np.isfinite(vectors_made).all():
+                    new_vectors[index] = self.blank
+        if not np.isfinite(new_vectors).all():
             raise VlarError(f"{file}: the model gave a vector that is not a number")
-        if lost and len(lost) == len(vectors_made):
+        if lost and len(lost) == len(new_vectors):
             raise VlarError(next(iter(lost.values())).message)
-        return vectors_made, lost
+        return new_vectors, lost
 
     def _clips(self, video: KnownVideo, stored: RowBatch) -> Iterator[Clip | Failure]:
         file, sampling = Path(video.path), self.target.spec.sampling

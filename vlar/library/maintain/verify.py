@@ -78,9 +78,9 @@ def verify(store: SqliteStore, files: bool = True) -> Iterator[LibraryFault]:
     yield from manifest
     broken = list(_recordings(store))
     yield from broken
-    manifest_read = None if manifest else LibraryManifest.of(store)
-    if manifest_read is not None:
-        yield from _rows(store, manifest_read.dim)
+    stored_manifest = None if manifest else LibraryManifest.of(store)
+    if stored_manifest is not None:
+        yield from _rows(store, stored_manifest.dim)
         yield from _contexts(store)
     yield from _tags(store)
     yield from _empty(store)

@@ -47,13 +47,13 @@ def _answer(connection: LibraryConnection, request: QueryRequest) -> Hits:
             require_encoded(store, manifest, "asked with --miss")
         check_keys(plan.where, store.tag_keys())
         model, asked_by = connection.models.loaded(manifest), manifest.fingerprint
-        concepts_kept = concepts(store)
+        stored_concepts = concepts(store)
         linked = _Linked(store, plan, model)
     # Without the mutex: another thread may search meanwhile.
-    leaves_asked = leaves(plan.tree)
-    named, rated = with_concepts(leaves_asked, concepts_kept, model)
+    query_leaves = leaves(plan.tree)
+    named, rated = with_concepts(query_leaves, stored_concepts, model)
     queries = named | encode_leaves(
-        [leaf for leaf in leaves_asked if leaf not in named], model, connection.words, linked.vector
+        [leaf for leaf in query_leaves if leaf not in named], model, connection.words, linked.vector
     )
     if plan.plain and not plan.judged and not plan.where:
         _prepare(connection, *queries.values())

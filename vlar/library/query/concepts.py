@@ -32,11 +32,11 @@ _LONGEST = 100  # characters of a name
 
 def concepts(store: LibraryStore) -> dict[str, Concept]:
     """The concepts of a library by their names in small letters."""
-    concepts_kept: dict[str, Concept] = {}
+    by_name: dict[str, Concept] = {}
     for key, text in store.meta().items():
         if key.startswith(_KEY) and text and (concept := Concept.from_json(text)) is not None:
-            concepts_kept[key.removeprefix(_KEY)] = concept
-    return concepts_kept
+            by_name[key.removeprefix(_KEY)] = concept
+    return by_name
 
 
 def with_concepts(

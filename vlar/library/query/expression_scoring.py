@@ -98,20 +98,16 @@ class RangeMax:
         best = low.copy()
         for step in range(int(level.max(initial=0)) + 1):
             table, chosen = self._level(step), level == step
-            chosen_left = table[low[chosen]]
+            left = table[low[chosen]]
             right = table[low[chosen] + size[chosen] - (1 << step)]
-            best[chosen] = np.where(
-                self._value[right] > self._value[chosen_left], right, chosen_left
-            )
+            best[chosen] = np.where(self._value[right] > self._value[left], right, left)
         return best
 
     def _level(self, step: int) -> Int64:
         while len(self._levels) <= step:
             below, half = self._levels[-1], 1 << (len(self._levels) - 1)
-            half_left, right = below[:-half], below[half:]
-            self._levels.append(
-                np.where(self._value[right] > self._value[half_left], right, half_left)
-            )
+            left, right = below[:-half], below[half:]
+            self._levels.append(np.where(self._value[right] > self._value[left], right, left))
         return self._levels[step]
 
 

@@ -192,17 +192,15 @@ def conditions(where: Where | None) -> tuple[Condition, ...]:
         raise QueryError(f"{len(where or ())} filters; give at most {_MOST_FILTERS}")
     if not isinstance(where, Mapping):
         return tuple(_condition(text) for text in where or ())
-    conditions_read: list[Condition] = []
+    parts: list[Condition] = []
     for key, held in where.items():
         form = _parts(f"{key}=" if key[-1:] not in "<>=" else key)
         if form is None or form.value:
             raise QueryError(f"invalid filter key {key!r:.80}; use for example place or start_s>=")
         several = isinstance(held, list | tuple | set)
         values = cast("Iterable[object]", held) if several else (held,)
-        conditions_read += [
-            _usable(Condition(form.key, form.compare, str(value))) for value in values
-        ]
-    return tuple(conditions_read)
+        parts += [_usable(Condition(form.key, form.compare, str(value))) for value in values]
+    return tuple(parts)
 
 
 def _condition(text: str) -> Condition:
@@ -314,10 +312,10 @@ def check_keys(where: Iterable[Condition], tag_keys: Iterable[str]) -> None:
     Raises:
         QueryError: the message names the known keys and the nearest one.
     """
-    keys_known = [*FILTER_KEYS, *sorted(set(tag_keys) - set(FILTER_KEYS))]
+    keys = [*FILTER_KEYS, *sorted(set(tag_keys) - set(FILTER_KEYS))]
     for condition in where:
-        if condition.key not in keys_known:
-            raise _unknown(condition.key, keys_known)
+        if condition.key not in keys:
+            raise _unknown(condition.key, keys)
         if condition.key in _EQUAL_OR_NOT and condition.compare not in ("=", "!="):
             raise QueryError(
                 f"{condition.key}{condition.compare}{condition.value:.80} cannot be compared; "
@@ -327,11 +325,11 @@ def check_keys(where: Iterable[Condition], tag_keys: Iterable[str]) -> None:
 
 def _unknown(key: str, known: Sequence[str]) -> QueryError:
     """The error for a key that no video has; a library may have any number of any length."""
-    short = [key_known for key_known in known if len(key_known) <= _COMPARED_LETTERS]
+    short = [name for name in known if len(name) <= _COMPARED_LETTERS]
     near = difflib.get_close_matches(key[:_COMPARED_LETTERS], short[:_MOST_FILTERS], n=1)
     hint = f"; did you mean {near[0]!r}?" if near else "."
     more = f" and {len(known) - _SHOWN_KEYS} more" if len(known) > _SHOWN_KEYS else ""
-    listed = ", ".join(key_known[:_COMPARED_LETTERS] for key_known in known[:_SHOWN_KEYS])
+    listed = ", ".join(name[:_COMPARED_LETTERS] for name in known[:_SHOWN_KEYS])
     return QueryError(f"no video has a tag {key!r:.80}{hint} Known keys: {listed}{more}.")
 
 

@@ -66,8 +66,8 @@ def syntax_error(query: str, position: int) -> QuerySyntaxError:
         return QuerySyntaxError(query, unclosed, reason)
     bracket = _unbalanced(query)
     if bracket is not None:
-        position_found, reason = bracket
-        return QuerySyntaxError(query, position_found, reason)
+        opening, reason = bracket
+        return QuerySyntaxError(query, opening, reason)
     tokens = [(match.start(), match.group()) for match in _TOKEN.finditer(query)]
     before = next((text for position_of, text in reversed(tokens) if position_of < position), None)
     text_after = next((text for position_of, text in tokens if position_of >= position), None)
@@ -116,18 +116,18 @@ def _unclosed_quote(query: str) -> int | None:
 def _unbalanced(query: str) -> tuple[int, str] | None:
     plain = blanked(query)
     waiting: list[tuple[int, str]] = []
-    for position_found, letter in enumerate(plain):
+    for opening, letter in enumerate(plain):
         if letter in "([":
-            waiting.append((position_found, letter))
+            waiting.append((opening, letter))
         elif letter in ")]":
             if not waiting or "([".index(waiting[-1][1]) != ")]".index(letter):
-                return position_found, f"{letter!r} closes no bracket; remove it"
+                return opening, f"{letter!r} closes no bracket; remove it"
             waiting.pop()
     if not waiting:
         return None
-    position_found, letter = waiting[-1]
+    opening, letter = waiting[-1]
     return (
-        position_found,
+        opening,
         f"the bracket that opens here is not closed; add {')' if letter == '(' else ']'!r}",
     )
 

@@ -105,7 +105,7 @@ class IndexCandidates:
     def _proposed(self, n: int) -> tuple[list[ScoredSpan], bool]:
         store = self._snapshot.store
         ids, _ = self._cache.engine.search(self._query, n, self._allowed)
-        rows = self._scored(self._batch(ids), are_read=False)
+        rows = self._scored(self._batch(ids), counts=False)
         rows = sorted(rows, key=lambda row: -row.similarity)[:n]
         whole = len(ids) < n
         if not whole:
@@ -288,7 +288,7 @@ class IndexCandidates:
             for row_id, (first, last) in zip(near_ids, sides, strict=True)
         )
         if absent := set(near_ids) - known.rows.keys():
-            self._scored(self._batch(np.array(sorted(absent), np.int64)), are_read=False)
+            self._scored(self._batch(np.array(sorted(absent), np.int64)), counts=False)
         return True
 
     def _in_order(self, videos: set[int]) -> RowTable | None:
@@ -370,7 +370,7 @@ class IndexCandidates:
             best_probability=max((self.score(row).probability for row in self._rows), default=None),
         )
 
-    def _scored(self, batch: RowBatch, *, are_read: bool = True) -> list[ScoredSpan]:
+    def _scored(self, batch: RowBatch, *, counts: bool = True) -> list[ScoredSpan]:
         if not len(batch.ids):
             return []
         similarity = batch.vectors.astype(np.float64) @ self._query.astype(np.float64)
@@ -388,7 +388,7 @@ class IndexCandidates:
                 row if person is None else row._replace(track=person.track)
                 for row, person in zip(scored_spans, people, strict=True)
             ]
-        if are_read:
+        if counts:
             self._read.update({row.row_id: (batch, at) for at, row in enumerate(scored_spans)})
         self._known.rows.update({row.row_id: row for row in scored_spans})
         self._known.damaged.update(self._snapshot.store.damaged)

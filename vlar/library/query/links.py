@@ -126,12 +126,12 @@ class LinkReport:
 def links(store: LibraryStore) -> dict[str, Link]:
     """The links of a library by their sensors."""
     texts = {k: text for k, text in store.meta().items() if k.startswith(_KEY) and text}
-    links_read = (Link.from_json(text) for text in texts.values())
-    return {link.sensor: link for link in links_read if link is not None}
+    links_of_files = (Link.from_json(text) for text in texts.values())
+    return {link.sensor: link for link in links_of_files if link is not None}
 
 
 def linked_vector(
-    path: Path, window: Window | None, links_kept: Mapping[str, Link], model: LibraryModel
+    path: Path, window: Window | None, links: Mapping[str, Link], model: LibraryModel
 ) -> tuple[Float32, Link] | None:
     """The vector (D,) that a recording of a linked sensor asks for, and its link.
 
@@ -144,7 +144,7 @@ def linked_vector(
     """
     if reader(model.modality).claims(path):
         return None
-    link = next((x for name, x in links_kept.items() if reader(name).claims(path)), None)
+    link = next((x for name, x in links.items() if reader(name).claims(path)), None)
     if link is None:
         sensor = next((name for name in sorted(_sensors()) if reader(name).claims(path)), None)
         if sensor is None or model.modality == BUNDLE:

@@ -196,7 +196,7 @@ def _distinct(
     these as many again are looked at.
     """
     count = plan.request.k + 1
-    videos_asked = len({row.video_id for row in rows})
+    n_videos = len({row.video_id for row in rows})
     have_answered = False
     while True:
         check()
@@ -207,7 +207,7 @@ def _distinct(
             distinct = [answer for n, answer in enumerate(distinct) if videos.index(videos[n]) == n]
         if len(distinct) > plan.request.k or len(merged) < count or have_answered:
             return distinct
-        have_answered = plan.request.one_per_recording and len(distinct) == videos_asked
+        have_answered = plan.request.one_per_recording and len(distinct) == n_videos
         count *= 2
 
 

@@ -167,10 +167,10 @@ def pair_scores(
     pairs, score = [leaf for leaf in wanted if isinstance(leaf, Pair)], model.pair_scores
     if not pairs or score is None:
         return {}
-    ids_found, contexts = store.contexts(ids.tolist())
-    if len(ids_found) < len(ids):
+    row_ids, contexts = store.contexts(ids.tolist())
+    if len(row_ids) < len(ids):
         return {}
-    order = np.argsort(ids_found)[np.searchsorted(np.sort(ids_found), ids)]
+    order = np.argsort(row_ids)[np.searchsorted(np.sort(row_ids), ids)]
     return {leaf: score(contexts[order], (leaf.verb, leaf.object)) for leaf in pairs}
 
 

@@ -173,14 +173,14 @@ def extent(video: OpenVideo, *, keep: bool = False, whole: bool = False) -> File
         DecodeError: over an hour at less than a byte a second. A few bytes must not make hours of
             windows; the least that real videos have is some ten bytes a second.
     """
-    extent_read = _extent(video, keep, whole)
+    span = _extent(video, keep, whole)
     size = video.path.stat().st_size
-    if extent_read.duration_s > max(_LONG_S, size):
+    if span.duration_s > max(_LONG_S, size):
         raise DecodeError(
-            f"{video.path}: {size} bytes claim to last {extent_read.duration_s / 3600:.1f} hours; "
+            f"{video.path}: {size} bytes claim to last {span.duration_s / 3600:.1f} hours; "
             "its times are damaged: re-encode the file"
         )
-    return extent_read
+    return span
 
 
 def _extent(video: OpenVideo, keep: bool, whole: bool) -> FileExtent:

@@ -50,8 +50,8 @@ class VideoReader(Reader):
 
     def read(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Clip | Failure]:
         """Decode ahead in threads (FFmpeg releases the interpreter lock)."""
-        requests_made = (ClipRequest(path, window, sampling) for path, window in requests)
-        return read_clips(requests_made, timeout_s=_timeout_s(), shorter_side=sampling.shorter_side)
+        clip_requests = (ClipRequest(path, window, sampling) for path, window in requests)
+        return read_clips(clip_requests, timeout_s=_timeout_s(), shorter_side=sampling.shorter_side)
 
     def read_windows(
         self, path: Path, windows: Sequence[Window], sampling: Sampling

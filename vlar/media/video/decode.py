@@ -116,7 +116,7 @@ def _one_pass(
     options: tuple[float, int | None, float | None],
 ) -> Iterator[Clip | Failure]:
     """Windows with rising starts; times holds (T,) of each."""
-    count_read = 0
+    number = 0
     all_times = np.concatenate(times)
     counts = [len(view_times) for view_times in times]
     window_of = np.repeat(np.arange(len(times)), counts)
@@ -130,13 +130,13 @@ def _one_pass(
                 if window not in parts:
                     _require_memory(source, counts[window], picture)
                 parts.setdefault(window, []).append(picture)
-                while count_read in parts and len(parts[count_read]) == counts[count_read]:
-                    yield _clip_or_failure(source, spans[count_read], parts.pop(count_read))
-                    count_read += 1
+                while number in parts and len(parts[number]) == counts[number]:
+                    yield _clip_or_failure(source, spans[number], parts.pop(number))
+                    number += 1
                     source.deadline.restart()
     except DecodeError as error:
         failure = Failure(path, error.kind, error.message)
-        yield from [failure] * (len(spans) - count_read)
+        yield from [failure] * (len(spans) - number)
 
 
 def _clip_or_failure(

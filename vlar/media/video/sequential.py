@@ -420,9 +420,9 @@ def _of_file(
 
     reformatter = VideoReformatter()
     with opened(path, deadline.timeout_s) as video:
-        extent_read = extent(video, whole=True)
+        span = extent(video, whole=True)
     with opened(path, deadline.timeout_s) as video:
-        reader = SequentialReader(video, deadline, extent_read.broken_clock, extent_read.holes)
+        reader = SequentialReader(video, deadline, span.broken_clock, span.holes)
         for decoded in reader.frames():
             small = reformatter.reformat(
                 decoded.frame, width=width, height=height, format="rgb24", interpolation="BICUBIC"

@@ -149,28 +149,28 @@ class ShownFrames:
 
         With the number of its packet, and whether the time lies in a gap after it.
         """
-        count_read = 0
+        number = 0
         last: Decoded | None = None
         for decoded in self._reader.frames():
-            while last is not None and count_read < len(wanted):
-                if wanted[count_read] + TIME_SLACK_S >= decoded.time_s:
+            while last is not None and number < len(wanted):
+                if wanted[number] + TIME_SLACK_S >= decoded.time_s:
                     break
                 broken = decoded.missing_before or decoded.suspect
                 in_gap = self._is_gap(last, decoded) and (
-                    wanted[count_read] > last.time_s + GAP_FRAMES * self._reader.frame_s
+                    wanted[number] > last.time_s + GAP_FRAMES * self._reader.frame_s
                 )
-                lost = (broken and in_gap) or self._reader.is_lost(last, wanted[count_read])
+                lost = (broken and in_gap) or self._reader.is_lost(last, wanted[number])
                 yield TimedFrame(last.frame, last.time_s, lost), last.order, in_gap
-                count_read += 1
+                number += 1
             last = decoded
-            if count_read == len(wanted):
+            if number == len(wanted):
                 return
         if last is None:
             raise DecodeError(
                 f"{self._reader.path}: no frame can be decoded (0.0 s readable, "
                 f"{self._reader.damage} damaged packets); copy or re-encode the file"
             )
-        for time in wanted[count_read:]:
+        for time in wanted[number:]:
             lost = self._reader.is_lost(last, time) or self._reader.is_missing(time)
             yield TimedFrame(last.frame, last.time_s, lost), last.order, False
 
@@ -239,9 +239,9 @@ class VideoSource:
         if self._folder is not None:
             return self._folder.duration_s
         video = self._open.enter_context(opened(self.path, self._timeout_s))
-        extent_read = extent(video, keep=True)
-        self._scanned = (video, extent_read)
-        self._total_s = extent_read.duration_s
+        span = extent(video, keep=True)
+        self._scanned = (video, span)
+        self._total_s = span.duration_s
         return self._total_s
 
     def cut_off(self) -> str:
@@ -284,22 +284,20 @@ class VideoSource:
             ) from error
 
     def _shown(self, wanted_s: Float64) -> Iterator[TimedFrame]:
-        count_read = 0
+        number = 0
         try:
             for shown in self._quick(wanted_s):
                 yield shown
-                count_read += 1
+                number += 1
         except UnorderedPackets:
             pass
-        if count_read == len(wanted_s):
+        if number == len(wanted_s):
             return
-        extent_read = self._extent()
+        span = self._extent()
         with opened(self.path, self._timeout_s) as video:
-            slow = SequentialReader(
-                video, self.deadline, extent_read.broken_clock, extent_read.holes
-            )
+            slow = SequentialReader(video, self.deadline, span.broken_clock, span.holes)
             self._total_s, self.rate_hz = self._total_s or video.declared_s, video.fps
-            for shown in ShownFrames(slow).at(wanted_s[count_read:]):
+            for shown in ShownFrames(slow).at(wanted_s[number:]):
                 self.end_s, self.readable_s = slow.end_s, slow.readable_s
                 yield shown
             self.end_s, self.readable_s = slow.end_s, slow.readable_s
@@ -316,12 +314,12 @@ class VideoSource:
             else:
                 video = stack.enter_context(opened(self.path, self._timeout_s))
                 if self._scanned is None and is_silent(video):
-                    extent_read = extent(video, keep=True)
-                    self._scanned = (video, replace(extent_read, packets=None))
-                    if extent_read.packets is None:
+                    span = extent(video, keep=True)
+                    self._scanned = (video, replace(span, packets=None))
+                    if span.packets is None:
                         video = stack.enter_context(opened(self.path, self._timeout_s))
                     else:
-                        packets = iter(extent_read.packets)
+                        packets = iter(span.packets)
             if self._scanned is not None and self._scanned[1].holes:
                 return
             context, self.rate_hz = video.stream.codec_context, video.fps

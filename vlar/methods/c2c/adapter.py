@@ -37,12 +37,12 @@ _KEPT_LISTS = 64
 def part_widths(blocks: Blocks, config: C2CConfig) -> list[int]:
     """Entries of each part of a frame as ``read_parts`` gives it."""
     widths = [block_width(block) for _, block in blocks]
-    widths_all = list(widths)
+    input_widths = list(widths)
     if config.verbs_from in ("deviations", "both"):
-        widths_all += widths
+        input_widths += widths
     if config.verbs_from in ("similarities", "both"):
-        widths_all += [config.frames] * len(widths)
-    return widths_all
+        input_widths += [config.frames] * len(widths)
+    return input_widths
 
 
 def sampled(features: Float32, config: C2CConfig) -> Float32:

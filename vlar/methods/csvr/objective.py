@@ -47,8 +47,8 @@ def key_frames(frames: Tensor, count: int) -> Tensor:
         (N, count).
     """
     steps = (frames[:, 1:] - frames[:, :-1]).flatten(2).norm(dim=-1)
-    steps_chosen = steps.topk(count - 1, dim=1).indices + 1
-    return F.pad(steps_chosen, (1, 0)).sort(dim=1).values
+    largest = steps.topk(count - 1, dim=1).indices + 1
+    return F.pad(largest, (1, 0)).sort(dim=1).values
 
 
 def key_shares(path: Path) -> list[float]:

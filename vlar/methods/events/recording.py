@@ -146,7 +146,7 @@ class Recording:
             total = sum(len(inside(events)) for _, events in self._read(pieces))
         most = min(total, MOST_EVENTS)
         require_memory((EVENT.itemsize + 8) * most)
-        events_drawn = np.empty(most, EVENT)
+        sample = np.empty(most, EVENT)
         rank = filled = 0
         for _, events in self._read(pieces):
             events_inside = inside(events)
@@ -154,13 +154,13 @@ class Recording:
             if most < total:
                 ranks = np.arange(rank - len(events_inside) - 1, rank) * most // total
                 events_inside = events_inside[np.diff(ranks) > 0]
-            events_drawn[filled : filled + len(events_inside)] = events_inside
+            sample[filled : filled + len(events_inside)] = events_inside
             filled += len(events_inside)
-        events_drawn = events_drawn[:filled]
-        events_drawn["t"] -= self.first
+        sample = sample[:filled]
+        sample["t"] -= self.first
         if not self.sorted:
-            events_drawn = events_drawn[np.argsort(events_drawn["t"], kind="stable")]
-        return events_drawn, events_drawn["t"] * 1e-6, rank
+            sample = sample[np.argsort(sample["t"], kind="stable")]
+        return sample, sample["t"] * 1e-6, rank
 
     def _sized(self, given: Size | None, top: Size) -> tuple[Size, tuple[str, ...]]:
         size, assumed = self.header.size or given, self.header.assumed

@@ -182,12 +182,12 @@ class Exchange(Objective):
         )
         drawn = pairs(actions, subjects, step.random)
         for kind, partner in zip(drawn._fields, drawn, strict=True):
-            rows_paired = torch.from_numpy(np.flatnonzero(partner != NO_PARTNER)).to(y.device)
-            if not len(rows_paired):
+            paired = torch.from_numpy(np.flatnonzero(partner != NO_PARTNER)).to(y.device)
+            if not len(paired):
                 continue
             other = torch.from_numpy(partner).to(y.device).clamp_min(0)
             rebuilt, others = cross(n, m, other)
             losses = F.cross_entropy(classifier(rebuilt), y, reduction="none")
             losses = losses + F.cross_entropy(classifier(others), y[other], reduction="none")
-            part_losses[kind] = self.weight * losses[rows_paired].sum() / len(y)
+            part_losses[kind] = self.weight * losses[paired].sum() / len(y)
         return part_losses

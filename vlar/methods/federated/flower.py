@@ -38,7 +38,7 @@ def run(federation: Any, name: str) -> dict[str, Tensor]:
     least = dict.fromkeys(
         ("min_train_nodes", "min_evaluate_nodes", "min_available_nodes"), len(names)
     )
-    strategy_made = getattr(server.strategy, name)(fraction_evaluate=0.0, **least)
+    averaging = getattr(server.strategy, name)(fraction_evaluate=0.0, **least)
 
     class Process(server.Grid):
         """A grid whose nodes are the clients; a message is answered where it is sent."""
@@ -68,4 +68,4 @@ def run(federation: Any, name: str) -> dict[str, Tensor]:
             return app.Message(content, reply_to=message)
 
     first, rounds = app.ArrayRecord(federation.first), federation.how.rounds
-    return strategy_made.start(Process(), first, num_rounds=rounds).arrays.to_torch_state_dict()
+    return averaging.start(Process(), first, num_rounds=rounds).arrays.to_torch_state_dict()

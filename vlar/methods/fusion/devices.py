@@ -171,8 +171,8 @@ class Devices(FusionBlock):
         several = there & (there.sum(dim=1, keepdim=True) > 1)
         lost = several & (torch.rand(there.shape, device=nodes.device) < _HIDDEN_NODES)
         lost = lost & ~(lost.sum(1, keepdim=True) == there.sum(1, keepdim=True))
-        inputs_given = torch.where(lost[..., None], self.node, nodes)
+        masked = torch.where(lost[..., None], self.node, nodes)
         away = 1 - F.cosine_similarity(
-            self.graph(device_mix(inputs_given, self.epsilon)), nodes.detach(), dim=-1
+            self.graph(device_mix(masked, self.epsilon)), nodes.detach(), dim=-1
         )
         return away[lost].pow(3).mean() if bool(lost.any()) else away.sum() * 0.0

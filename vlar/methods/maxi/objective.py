@@ -98,8 +98,8 @@ def expansions(dictionary: LabelList) -> list[tuple[str, ...]]:
 def without_label(label: str, words: Sequence[str]) -> tuple[str, ...]:
     """The words in order, each once, without those that read as the label itself."""
     cleaned = clean_label(label).casefold()
-    words_left = (word.strip() for word in words)
-    return tuple(dict.fromkeys(w for w in words_left if w and clean_label(w).casefold() != cleaned))
+    stripped = (word.strip() for word in words)
+    return tuple(dict.fromkeys(w for w in stripped if w and clean_label(w).casefold() != cleaned))
 
 
 def draw_bag(words: Sequence[str], size: int, random: Random) -> list[str]:

@@ -145,9 +145,9 @@ def _ranks(
     """Reciprocal rank of the right label among those held out, for each of their clips."""
     held = out[columns]
     mean = x[~held].mean(axis=0)
-    weights_left = weights[~held]
-    weights_left = weights_left if weights_left.any() else np.ones_like(weights_left)
-    semantic.fit(x[~held] - mean, label_vectors[columns[~held]], weights_left)
+    train_weights = weights[~held]
+    train_weights = train_weights if train_weights.any() else np.ones_like(train_weights)
+    semantic.fit(x[~held] - mean, label_vectors[columns[~held]], train_weights)
     names = np.flatnonzero(out)
     scores = unit(semantic.transform(x[held] - mean)) @ unit(label_vectors[names]).T
     right = np.searchsorted(names, columns[held])
@@ -332,9 +332,9 @@ class Multitask(Adapter):
                 "will be asked about ('targets'); give examples of other actions"
             )
         rows = np.flatnonzero(unpenalised[columns])
-        x, columns_left = x[rows], np.cumsum(unpenalised)[columns[rows]] - 1
-        weights = self._weights(x, z[unpenalised], columns_left, targets, free)
-        self._fit(x, z[unpenalised], columns_left, weights)
+        x, targets_of_rows = x[rows], np.cumsum(unpenalised)[columns[rows]] - 1
+        weights = self._weights(x, z[unpenalised], targets_of_rows, targets, free)
+        self._fit(x, z[unpenalised], targets_of_rows, weights)
         assert self.solved is not None
         self.solved = dataclasses.replace(self.solved, dropped=tuple(dropped))
         return self.solved

@@ -64,13 +64,13 @@ class AgentAttention(nn.Module):
             for projection in (query, key, value)
         )
         attention = (self.scale * agents @ key.transpose(-2, -1)).softmax(dim=-1)
-        agents_own = Agents(agents, attention)
+        frame_agents = Agents(agents, attention)
         if guides:
             attention = gated(attention, [guide.attention for guide in guides])
             agents = gated(agents, [guide.agents for guide in guides])
         back = (self.scale * query @ agents.transpose(-2, -1)).softmax(dim=-1)
         mixed = back @ (attention @ value)
-        return self.proj(mixed.transpose(1, 2).reshape(count, length, width)), agents_own
+        return self.proj(mixed.transpose(1, 2).reshape(count, length, width)), frame_agents
 
 
 def gated(own: Tensor, guides: Sequence[Tensor]) -> Tensor:
@@ -201,12 +201,12 @@ class ReferNetwork(nn.Module):
         """
         shown = self.people_in(people) * there[..., None]
         cuts = people[..., : whole.shape[-1]]
-        pictures_read = self.visual_in(torch.cat([whole[:, None], cuts], dim=1))
+        visual = self.visual_in(torch.cat([whole[:, None], cuts], dim=1))
         words = self.text_in(text)[:, None]
         text_out, text_agents = self.text(_along_tokens(self.text_tokens, words))
         _, people_agents = self.location(_along_tokens(self.people_tokens, shown))
         visual_out, _ = self.visual(
-            _along_tokens(self.visual_tokens, pictures_read), (text_agents, people_agents)
+            _along_tokens(self.visual_tokens, visual), (text_agents, people_agents)
         )
         count = there.sum(dim=1, keepdim=True).clamp(min=1)
         fused = shown.sum(dim=1) / count + text_out.mean(dim=1) + visual_out.mean(dim=1)

@@ -192,9 +192,9 @@ class GateShiftPoseLate(nn.Module):
         """Logits (B, classes). The released attention is over a sequence of one: a linear map."""
         frames = video.shape[1] // 3
         set_frames(self.base_model, frames)
-        features_read = self.base_model(video.reshape(-1, 3, *video.shape[2:]))
+        pictures = self.base_model(video.reshape(-1, 3, *video.shape[2:]))
         bodies = self.pose_model(pose.flatten(0, 1))
-        joined = [functional.normalize(features_read, dim=-1), functional.normalize(bodies, dim=-1)]
+        joined = [functional.normalize(pictures, dim=-1), functional.normalize(bodies, dim=-1)]
         rows = torch.cat(joined, -1)[None]
         attended = self.attention_layer(rows, rows, rows, need_weights=False)[0][0]
         refined = self.feature_refinement_layer(attended)

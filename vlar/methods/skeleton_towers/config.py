@@ -134,7 +134,7 @@ class TowerConfig(Settings):
 
     def check(self) -> None:
         """Refuse names that do not exist and values that do not go together."""
-        for name, names_known in (
+        for name, choices in (
             ("streams", STREAMS),
             ("normalise", NORMALISE),
             ("bodies", tuple(BODIES)),
@@ -142,8 +142,8 @@ class TowerConfig(Settings):
             ("aux", AUX),
         ):
             value = getattr(self, name)
-            if strange := [value for value in value if value not in names_known]:
-                advice = f"some of {', '.join(names_known)}"
+            if strange := [value for value in value if value not in choices]:
+                advice = f"some of {', '.join(choices)}"
                 raise bad_setting(self.what, name, strange[0], advice, several=True)
         if not self.streams:
             raise bad_setting(self.what, "streams", self.streams, f"some of {', '.join(STREAMS)}")

@@ -144,15 +144,11 @@ class Som:
                 "fitted to, or others of the same features"
             )
         norms = np.square(units).sum(axis=1)
-        distances_all = [
+        blocks = [
             np.square(part).sum(axis=1)[:, None] - 2 * part @ units.T + norms
             for part in (x[i : i + _CHUNK] for i in range(0, len(x), _CHUNK))
         ]
-        return (
-            np.maximum(np.concatenate(distances_all), 0)
-            if distances_all
-            else np.zeros((0, len(units)))
-        )
+        return np.maximum(np.concatenate(blocks), 0) if blocks else np.zeros((0, len(units)))
 
     def winners(self, vectors: npt.ArrayLike) -> npt.NDArray[np.intp]:
         """(n,) the unit nearest to each vector (n, F)."""
@@ -194,7 +190,7 @@ class Som:
         """A row or column between the unit that fits worst and its farthest neighbour."""
         rows, columns = self.weights.shape[:2]
         row, column = divmod(worst, columns)
-        weights_here = self.weights[row, column]
+        unit_weights = self.weights[row, column]
         near = [
             (axis, min(index, index + step))
             for axis, index, size in ((0, row, rows), (1, column, columns))
@@ -207,7 +203,7 @@ class Som:
             line = self.weights[:, column] if axis == 0 else self.weights[row]
             index = row if axis == 0 else column
             other = line[before + 1] if before == index else line[before]
-            return float(np.square(weights_here - other).sum())
+            return float(np.square(unit_weights - other).sum())
 
         axis, before = max(near, key=length)
         pair = np.take(self.weights, [before, before + 1], axis=axis)

@@ -174,10 +174,10 @@ class Private(Adapter):
 
     def rows(self, rows: Sequence[Encoded]) -> list[Encoded]:
         """Features and vectors of clips, from what ``source`` gives."""
-        rows_read = [self.kept(row) for row in rows]
+        frames = [self.kept(row) for row in rows]
         if self.config.removal != "none":
-            rows_read = [row @ self._weight.T + self._bias for row in rows_read]
-        return [Encoded(row, self.pool(row[None])[0]) for row in rows_read]
+            frames = [row @ self._weight.T + self._bias for row in frames]
+        return [Encoded(row, self.pool(row[None])[0]) for row in frames]
 
     def kept(self, row: Encoded) -> Float32:
         """Mean (T, D) of the tokens that are kept, before the map; without any, the vector."""

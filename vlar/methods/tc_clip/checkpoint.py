@@ -72,8 +72,8 @@ def load(
     if not 0 <= ensemble <= 1:
         raise ModelError(f"ensemble={ensemble} must lie between 0 and 1; the original uses 0.7")
     path = Path(file).expanduser()
-    tensors, settings_read = read(path)
-    config = _config(path, tensors, {**settings_read, **settings})
+    tensors, stored = read(path)
+    config = _config(path, tensors, {**stored, **settings})
     if base is None:
         arch = openai_architecture(path, tensors["image_encoder.conv1.weight"])
         base = f"openclip:{arch}/openai"

@@ -142,11 +142,11 @@ class PromptedFrames(Beside):
                 maps = flow_maps(clip.data, clip.times_s)
             else:
                 maps = people_maps(clip.data, tracks_from_features(features[:, self._pose]))
-            frames_read = features
+            frames = features
             if maps.any():
                 shown = replace(clip, data=drawn(clip.data, maps, self.strength))
-                frames_read = self.encoder.encode([shown])[0].features
-            parts.append(frames_read[:, self.columns])
+                frames = self.encoder.encode([shown])[0].features
+            parts.append(frames[:, self.columns])
         return np.concatenate(parts, axis=1)
 
     def shown(self, features: Float32) -> list[Float32]:

@@ -65,8 +65,8 @@ class Watched(Beside):
         """(T, W)."""
         with torch.inference_mode():
             small = self.small(clip, self.joints(clip, features), as_in_use)
-            rows_read = self.network.features(small[None])[0].numpy()
-        return np.tile(rows_read, (len(features), 1))
+            answer = self.network.features(small[None])[0].numpy()
+        return np.tile(answer, (len(features), 1))
 
     def of_network(self, features: Float32) -> Float32:
         """(N, W) of the network, from rows (N, T, F + W)."""

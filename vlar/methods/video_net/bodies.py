@@ -62,15 +62,15 @@ def joints_of(features: Float32) -> Float32:
         features: (T, POSE_WIDTH) of bodies.
     """
     tracks = tracks_from_features(features)
-    joints_found = np.full((len(features), JOINTS, 2), np.nan)
+    joints = np.full((len(features), JOINTS, 2), np.nan)
     if len(tracks.score):
         person = int(tracks.score.sum(axis=1).argmax())
-        joints_found = tracks.points[person][:, _READ, :2] / [
+        joints = tracks.points[person][:, _READ, :2] / [
             max(float(features[0, -1]), 1e-6),
             1.0,
         ]
-        joints_found[tracks.score[person] <= 0] = np.nan
-    return joints_found.astype(np.float32)
+        joints[tracks.score[person] <= 0] = np.nan
+    return joints.astype(np.float32)
 
 
 def skeleton_joints(clip: Clip, times_s: Float64) -> Float32:
@@ -78,10 +78,10 @@ def skeleton_joints(clip: Clip, times_s: Float64) -> Float32:
 
     Joints of a picture lie where they are. Others fill a box of their own: no camera is known.
     """
-    joints_found = np.full((len(times_s), JOINTS, 2), np.nan, np.float32)
+    joints = np.full((len(times_s), JOINTS, 2), np.nan, np.float32)
     people = people_of(clip, _ROWS)
     if people is None or people.kind != "body":
-        return joints_found
+        return joints
     rows = joints_of(pose_rows(people, _ROWS, pairs=False))  # one person is drawn
     if clip.meta.get("unit") == "picture":
         width, height = clip.meta.get("size", (16.0, 9.0))
@@ -89,8 +89,8 @@ def skeleton_joints(clip: Clip, times_s: Float64) -> Float32:
     rows[people.visible[0][:, _READ] == 0] = np.nan
     away = np.abs(people.times_s - np.asarray(times_s)[:, None])
     near = away.min(axis=1) <= np.ptp(people.times_s) / _ROWS + 1e-6
-    joints_found[near] = rows[away.argmin(axis=1)[near]]
-    return joints_found
+    joints[near] = rows[away.argmin(axis=1)[near]]
+    return joints
 
 
 def drawn_maps(joints: Float32, side: int, sigma: float, draw: DrawPixels) -> Tensor:

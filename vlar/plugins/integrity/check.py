@@ -155,11 +155,9 @@ def check_video(path: str | Path, *, timeout_s: float = 3600.0) -> CheckReport:
             if is_folder(path):
                 return _check_folder(path, deadline)
             with opened(path, timeout_s) as video:
-                extent_read = extent(video, whole=True)
+                span = extent(video, whole=True)
             with opened(path, timeout_s) as video:
-                reader = SequentialReader(
-                    video, deadline, extent_read.broken_clock, extent_read.holes
-                )
+                reader = SequentialReader(video, deadline, span.broken_clock, span.holes)
                 return _report(video, reader, LossCount(reader))
     except DecodeError as error:
         return unreadable(path, error.kind, error.message, error.message)

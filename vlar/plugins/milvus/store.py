@@ -199,10 +199,10 @@ class MilvusStore(LibraryStore):
 
     def spans(self, video_id: int) -> list[tuple[float, float]]:
         pages = self.rows_read().times(RowFilter(frozenset([video_id])))
-        spans_read = (
+        video_spans = (
             (row["start_s"], row["end_s"]) for page in pages for row in page if not row["track"]
         )
-        return sorted(spans_read)
+        return sorted(video_spans)
 
     def ids_of(self, *, people: bool) -> Int64:
         return self.rows_read().ids_of(people=people)
@@ -239,11 +239,9 @@ class MilvusStore(LibraryStore):
     def contexts(self, row_ids: Sequence[int]) -> tuple[Int64, Float16]:
         shape = context_shape(self.meta()) or (0, 0)
         good: dict[int, bytes] = {}
-        ids_asked = sorted(set(row_ids))
-        for start in range(0, len(ids_asked), _AT_ONCE):
-            where = (
-                f'kind == "{CONTEXT}" and row_id in {listed(ids_asked[start : start + _AT_ONCE])}'
-            )
+        wanted = sorted(set(row_ids))
+        for start in range(0, len(wanted), _AT_ONCE):
+            where = f'kind == "{CONTEXT}" and row_id in {listed(wanted[start : start + _AT_ONCE])}'
             for row_id, parts in self._by_row(where).items():
                 checksum, blob = context_of(parts)
                 if context_is_whole(blob, checksum, shape):

@@ -269,9 +269,9 @@ class MilvusWriter(MilvusStore, LibraryWriter):
         if unreadable is not None:
             changed = replace(changed, unreadable=unreadable)
         both = {**record.tags, **(tags or {})}
-        tags_kept = {key: value for key, value in both.items() if value is not None}
-        if tags_kept != record.tags:
-            changed = replace(changed, tags=tags_kept)
+        merged = {key: value for key, value in both.items() if value is not None}
+        if merged != record.tags:
+            changed = replace(changed, tags=merged)
         if changed != record:
             self.change(changed)
 

@@ -331,7 +331,7 @@ class RayRunner(Runner):
                 raise cannot_connect(self._address, error) from error
             return
         quiet["object_store_memory"] = size_in_bytes("VLAR_RAY_STORE", _STORE)
-        for tries_left in reversed(range(_STARTS)):
+        for retries in reversed(range(_STARTS)):
             self._is_ours, self._folder = True, temporary_folder()
             try:
                 with hushed():
@@ -345,7 +345,7 @@ class RayRunner(Runner):
             except Exception as error:
                 _end_processes(self._folder)
                 self.close()
-                if not tries_left:
+                if not retries:
                     raise UsageError(
                         f"Ray cannot be started on this machine ({line(error)}); add without "
                         "--runner ray"

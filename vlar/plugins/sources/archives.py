@@ -44,9 +44,9 @@ def members(stream: BinaryIO) -> Iterator[Member]:
         ValueError: it is not a tar, is cut off or damaged, or has a header that is too long; the
             message is a sentence.
     """
-    size_of_all = stream.seek(0, 2)
+    total_size = stream.seek(0, 2)
     stream.seek(0)
-    offset, more, of_all, is_begun = 0, dict[str, str](), dict[str, str](), False
+    offset, more, shared, is_begun = 0, dict[str, str](), dict[str, str](), False
     while True:
         head = stream.read(_BLOCK)
         if len(head) < _BLOCK or not head.strip(b"\0"):
@@ -55,8 +55,8 @@ def members(stream: BinaryIO) -> Iterator[Member]:
         is_begun = True
         size = int(_number(more.get("size"), size))
         start, end = offset + _BLOCK, offset + _BLOCK + -(-size // _BLOCK) * _BLOCK
-        if start + size > size_of_all:
-            raise ValueError(f"it is cut off at byte {size_of_all:,}")
+        if start + size > total_size:
+            raise ValueError(f"it is cut off at byte {total_size:,}")
         if kind in (_PAX, _PAX_OF_ALL, _LONG_NAME, _LONG_LINK):
             if size > _LONGEST_HEADER:
                 raise ValueError(f"a header in it has {size:,} bytes")
@@ -64,9 +64,9 @@ def members(stream: BinaryIO) -> Iterator[Member]:
             if kind == _LONG_NAME:
                 more["path"] = content.rstrip(b"\0").decode("utf-8", "surrogateescape")
             elif kind != _LONG_LINK:
-                (of_all if kind == _PAX_OF_ALL else more).update(_records(content))
+                (shared if kind == _PAX_OF_ALL else more).update(_records(content))
         else:
-            limits = {**of_all, **more}
+            limits = {**shared, **more}
             if kind == _SPARSE or any(key.startswith("GNU.sparse") for key in limits):
                 raise ValueError("it holds sparse files; pack it without --sparse")
             if kind in _FILES:
@@ -75,7 +75,7 @@ def members(stream: BinaryIO) -> Iterator[Member]:
             more = {}
         stream.seek(end)
         offset = end
-    if not is_begun and size_of_all:
+    if not is_begun and total_size:
         raise ValueError("it begins like no tar")
 
 

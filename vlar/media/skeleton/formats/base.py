@@ -187,11 +187,9 @@ def _rows_of(boxes: list[Float64], open_rows: list[int], found: list[Float64]) -
     near = np.argwhere(overlap >= _LEAST_OVERLAP).tolist()
     pairs = sorted(((overlap[index, person], open_rows[index], person) for index, person in near))
     row_of: dict[int, int] = {}
-    tracks_used: set[int] = set()
     for _, row, person in reversed(pairs):
-        if person not in row_of and row not in tracks_used:
+        if person not in row_of and row not in row_of.values():
             row_of[person] = row
-            tracks_used.add(row)
     return row_of
 
 
