@@ -1,4 +1,4 @@
-"""What a query states: is a first hit of half or more right, and is an absent label "not here".
+"""Figures that queries state: is a first hit of half or more right, is an absent label "not here".
 
     python evals/stated.py --data DIR DIR [--model lite] [--cache DIR] [--json OUT]
 
