@@ -148,8 +148,9 @@ def not_here(asked: Asked, size: int) -> dict[str, Any]:
         ordered = np.take_along_axis(odds, order, axis=1)
         best, present = ordered[:, 0], shown.any(axis=1)
         right = np.where(shown, odds, -np.inf).max(axis=1)
+        sure = 1 / (1 + np.exp(-best))
         rows = {
-            "--miss": best / 2,
+            "--miss": scores_of(sure, sure),
             "best moment": best,
             "best less second": best - ordered[:, 1],
             "best less median": best - np.median(odds, axis=1),
@@ -158,7 +159,7 @@ def not_here(asked: Asked, size: int) -> dict[str, Any]:
         for name, values in rows.items():
             ways.setdefault(name, []).append(values)
         stated = 1 / (1 + np.exp(-np.where(present, right, 0.0)))
-        of_right = scores_of(stated, 1 / (1 + np.exp(-best)))
+        of_right = scores_of(stated, sure)
         ways.setdefault("right", []).append(np.where(present, of_right, np.nan))
         here.append(present)
         places.append(np.take_along_axis(shown, order, axis=1).argmax(axis=1))
