@@ -67,7 +67,6 @@ _UNWANTED = {
 _WORDS = {
     "list them: GET /api/videos": "list them with list_recordings",
     "list them: GET /api/jobs": "list them with follow",
-    ", or raise --request-time": "",
 }
 Text = Annotated[
     str,

@@ -301,12 +301,15 @@ class Application:
         self.tasks = Tasks(self.path, state, self.sources, self.models, self.limits)
         removed = Bin(self._reads, state / "bin")
         self.labels = LabelDesk(self._reads, self.sources, self.media, self.sent, keys)
-        self.bench = Workbench(self._reads, self.sources, self._phrases, self._everyday, removed)
+        self.bench = Workbench(
+            self._reads, self.sources, self._phrases, self._everyday, removed, state / "views"
+        )
         self.export = Exports(self.sources, self.media)
 
     def close(self) -> None:
         """End jobs (they resume with the next server) and processes, delete uploads."""
         self.tasks.close()
+        self.bench.close()
         self.media.close()
         self.uploads.clear()
         for library in (self._reads, self._searches):

@@ -60,7 +60,7 @@ def busy(what: str) -> ServeError:
 
 def too_slow(limit_s: float) -> ServeError:
     """A request ran out of time."""
-    fix = "ask for less, or raise --request-time"
+    fix = "ask for less, or again later"
     return ServeError(504, f"no answer within {limit_s:g} s", fix, "timeout")
 
 

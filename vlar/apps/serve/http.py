@@ -138,6 +138,8 @@ class HttpInterface:
         self._lanes = {
             name: BoundedExecutor(name, workers, waiting) for name, workers in LANES.items()
         }
+        callers = [lane for name, lane in self._lanes.items() if name != "views"]
+        application.bench.has_callers = lambda: any(lane.pending for lane in callers)
         self._metrics = Metrics(self._gauges)
 
     def app(self) -> ASGIApp:

@@ -22,7 +22,7 @@ LANES = {
     "classifying": 1,
     "embeddings": 1,
     "segments": 1,
-    "views": 1,
+    "views": 4,
     "exports": 1,
 }
 

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import threading
-from collections import Counter, defaultdict
+import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +18,13 @@ import numpy as np
 
 from vlar.apps.serve.bin import Bin
 from vlar.apps.serve.library import ServedLibrary, Sources
+from vlar.cancellation import cancellable
+from vlar.files.reading import MB, parse_json, read_file
+from vlar.files.replacing import replacing
 from vlar.library import discovery
 from vlar.library.discovery import LibraryRows
 from vlar.types import WEAK_MATCH, Float32, Float64, JsonDict
+from vlar.version import __version__
 
 _LENGTHS_S = ((0, 10, "under 10 s"), (10, 60, "10 to 60 s"), (60, 600, "1 to 10 min"))
 _MOST_VALUES = 50  # of a tag
@@ -23,6 +33,9 @@ _MOST_VIEWED = 1000  # windows that are kept, of which filters leave some
 _MARKS = 6  # names on the map
 _TYPICAL = 24  # windows that are named, of which three become queries
 _COMPARED = 2000
+_KINDS = ("unusual", "highlights", "duplicates")
+_MOST_KEPT = 16 * MB  # bytes of a view on disk
+_YIELD_S = 0.2  # by which each step of a view waits for callers at most
 
 
 def plane(vectors: Float32) -> Float64:
@@ -64,10 +77,15 @@ class Workbench:
         names: Gives phrases of vectors (N, D) that find them.
         everyday: Gives C phrases and their fit (C, N) to vectors (N, D).
         removed: What ``remove`` takes.
+        folder: Keeps views, also for the next server.
 
     Attributes:
         removed: What ``remove`` took, for 30 days.
+        wait_s: Seconds that a caller waits for a view; then it is answered with that of before.
+        has_callers: Whether somebody is answered, whom the making of views must not slow down.
     """
+
+    wait_s = 2.0
 
     def __init__(
         self,
@@ -76,12 +94,28 @@ class Workbench:
         names: Callable[[Float32], list[str]],
         everyday: Callable[[Float32], tuple[Sequence[str], Float64]],
         removed: Bin,
+        folder: Path,
     ) -> None:
         self._library, self._sources = library, sources
         self._names, self._everyday = names, everyday
         self.removed = removed
-        self._kept: dict[str, tuple[int, Any]] = {}
-        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self.has_callers: Callable[[], bool] = bool
+        self._folder = folder
+        folder.mkdir(exist_ok=True, mode=0o700)
+        self._maker, self._closed = ThreadPoolExecutor(1, "vlar-views"), threading.Event()
+        self._work: dict[str, tuple[str, Future[JsonDict]]] = {}
+        self._made: dict[str, JsonDict] = {}
+        self._state, self._lock = (-1, ""), threading.Lock()
+        self._compute: dict[str, Callable[[LibraryRows], JsonDict]] = {
+            "suggestions": self._suggested,
+            "map": self._map,
+            **{kind: partial(self._view, kind=kind) for kind in _KINDS},
+        }
+
+    def close(self) -> None:
+        """End the making of views."""
+        self._closed.set()
+        self._maker.shutdown(wait=False, cancel_futures=True)
 
     # Views
 
@@ -124,7 +158,7 @@ class Workbench:
 
     def map(self, where: Sequence[str] = ()) -> JsonDict:
         """Windows, at most 4000, as points (video, start, end, x, y); filters leave some out."""
-        points_of_all, passes = self._once("map", self._map), self._passes(where)
+        points_of_all, passes = self._result("map"), self._passes(where)
         points = [
             point
             for point in points_of_all.get("points", ())
@@ -134,12 +168,11 @@ class Workbench:
 
     def view(self, kind: str, k: int, where: Sequence[str] = ()) -> JsonDict:
         """Windows that stand out, or groups of recordings that show the same."""
-        view_rows = self._once(kind, lambda rows: self._view(rows, kind))
-        passes = self._passes(where)
+        view_rows, passes = self._result(kind), self._passes(where)
         if kind == "duplicates":
             groups = [group for group in view_rows.get("groups", ()) if any(map(passes, group))]
-            return {"groups": groups[:k]}
-        return {"hits": [hit for hit in view_rows.get("hits", ()) if passes(hit)][:k]}
+            return {**view_rows, "groups": groups[:k]}
+        return {**view_rows, "hits": [hit for hit in view_rows.get("hits", ()) if passes(hit)][:k]}
 
     def _passes(self, where: Sequence[str]) -> Callable[[JsonDict], bool]:
         """A test of what is named: whether its recording passes filters."""
@@ -149,17 +182,65 @@ class Workbench:
         return lambda named: named["video"] in ids
 
     def suggestions(self) -> JsonDict:
-        """Queries, three or fewer, that name the most typical windows and find them."""
-        return self._once("suggestions", self._suggested)
+        """Queries, three or fewer, that name the most typical windows and find them.
 
-    def _once(self, name: str, compute: Callable[[LibraryRows], JsonDict]) -> JsonDict:
-        """A result of the rows that is computed again only after a change of the library."""
+        A page asks for them first, so the views that cost the most are made after them.
+        """
+        work = self._begun("suggestions")
+        for name in ("map", "unusual"):
+            self._begun(name)
+        return self._answer("suggestions", *work)
+
+    def _result(self, name: str) -> JsonDict:
+        return self._answer(name, *self._begun(name))
+
+    def _answer(self, name: str, current: bool, work: Future[JsonDict]) -> JsonDict:
+        """A view; where it is not made in time, that of before, with ``preparing``."""
+        if wait([work], self.wait_s).done:
+            self._made[name] = work.result()
+        is_made = current and work.done()
+        return {**self._made.get(name, {}), **({} if is_made else {"preparing": True})}
+
+    def _begun(self, name: str) -> tuple[bool, Future[JsonDict]]:
+        """The work on a view, begun once for each state; False for that of an earlier state."""
+        state = self._state_of_library()
+        with self._lock:
+            before, work = self._work.get(name, ("", None))
+            failed = work is not None and work.done() and work.exception() is not None
+            if work is None or failed or (before != state and work.done()):
+                before, work = state, self._maker.submit(self._make, name, state)
+                self._work[name] = before, work
+        return before == state, work
+
+    def _state_of_library(self) -> str:
+        """The hash of what views show: rows, recordings and tags, but not labels."""
         version = self._library.version()
-        with self._locks[name]:  # one view does not wait for another
-            if self._kept.get(name, (-1,))[0] != version:
-                empty = not self._library.has_rows()
-                self._kept[name] = version, {} if empty else compute(self._library.all_rows())
-            return self._kept[name][1]
+        if self._state[0] != version:
+            videos = [[row.path, sorted(row.tags.items())] for row in self._library.matching()]
+            text = json.dumps([__version__, self._library.generation(), videos])
+            self._state = version, hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
+        return self._state[1]
+
+    def _make(self, name: str, state: str) -> JsonDict:
+        """Make a view, unless an earlier server made it of the same state."""
+        file = self._folder / f"{name}.json"
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            before = parse_json(read_file(file, _MOST_KEPT, links=False))
+            if before["state"] == state:
+                return before["view"]
+        with cancellable(self._is_over):
+            empty = not self._library.has_rows()
+            view = {} if empty else self._compute[name](self._library.all_rows())
+        with suppress(OSError), replacing(file, durable=False) as part:
+            part.write_text(json.dumps({"state": state, "view": view}), "utf-8")
+        return view
+
+    def _is_over(self) -> bool:
+        """Let callers go first; True where the server ends."""
+        end_s = time.monotonic() + _YIELD_S
+        while self.has_callers() and time.monotonic() < end_s and not self._closed.is_set():
+            time.sleep(0.01)
+        return self._closed.is_set()
 
     def _map(self, rows: LibraryRows) -> JsonDict:
         chosen = discovery.drawn(len(rows.table), _MOST_POINTS)

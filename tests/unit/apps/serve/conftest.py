@@ -58,6 +58,7 @@ def serve(library: Path, clips: Path, state: Path, model, **limits) -> Iterator[
     settings = {"upload_bytes": 200_000, "request_s": 30.0, **limits}
     application = Application(library, "lite", state, limits=ServeLimits(**settings))
     application.models._own = model  # the one that is loaded already
+    application.bench.wait_s = 60.0  # views are asked for once
     app = HttpInterface(application, Access(None)).app()
     with TestClient(app, HOST, raise_server_exceptions=False) as client:
         yield Served(application, client, clips, library)
