@@ -90,6 +90,11 @@ class Page:
         tick = "[...document.querySelectorAll('#hits .pick input')].slice(0, arguments[0])"
         self.driver.execute_script(f"{tick}.forEach(each => each.click())", number)
 
+    def unfold(self) -> None:
+        """Show the weaker answers too."""
+        if self.all("#hits .fold button"):
+            self.press("#hits .fold button")
+
     def facets(self) -> None:
         if not self.one("#facets").is_displayed():
             self.press("#facet-button")

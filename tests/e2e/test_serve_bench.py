@@ -68,7 +68,7 @@ def titles(page: Page) -> list[str]:
 def test_a_selection_is_listed_and_each_moment_can_be_dropped(page: Page):
     page.least(0)
     page.search(PHRASE)
-    page.press(".fold button")
+    page.unfold()
     page.pick(3)
     page.search("a cartoon animal")
     assert page.text("#selection-line").startswith("3 selected, of 3 recordings; ")
@@ -81,6 +81,7 @@ def test_a_selection_is_listed_and_each_moment_can_be_dropped(page: Page):
     page.keep("selected")
     page.one("#many-label").send_keys("cycling", Keys.ENTER)
     page.until(lambda: page.text("#example-count") == "2")
+    assert not page.one("#selection").is_displayed()  # the next label begins with none
     page.open("examples")
     assert not page.one("#adapt-form button.main").is_enabled()
     assert "at least two labels; all examples show “cycling”" in page.text("#adapt-reason")
@@ -88,6 +89,31 @@ def test_a_selection_is_listed_and_each_moment_can_be_dropped(page: Page):
     assert "1 of the examples has no label yet" in page.text("#adapt-reason")
     page.one("#example-1").send_keys("standing")
     assert page.one("#adapt-form button.main").is_enabled()
+
+
+def test_a_moment_with_two_labels_asks(page: Page):
+    page.least(0)
+    for label in ("golf", "golf", "jump"):
+        page.search(PHRASE)
+        page.pick(1)
+        dialog(page, "#select-example")
+        page.one("#many-label").send_keys(label, Keys.ENTER)
+        page.until(
+            lambda: not page.one("#selection").is_displayed() or page.one("#dialog").is_displayed()
+        )
+        assert page.text("#example-count") == "1"  # the same one twice teaches nothing
+    page.until(lambda: page.text("#dialog-title") == "1 moment with two labels")
+    assert "golf" in page.text("#dialog-body")
+    page.keep("two-labels")
+    page.press("#dialog-actions button:nth-child(2)")  # both
+    page.until(lambda: page.text("#example-count") == "2")
+    page.pick(1)
+    dialog(page, "#select-example")
+    page.one("#many-label").send_keys("run", Keys.ENTER)
+    page.until(lambda: page.text("#dialog-title") == "2 moments with two labels")
+    page.press("#dialog-actions button")  # the new one alone
+    page.until(lambda: page.text("#example-count") == "1")
+    assert page.script("return Object.values(localStorage).join()").count("run") == 1
 
 
 def test_a_tag_begins_empty_with_the_keys_in_use(page: Page):
@@ -150,7 +176,7 @@ def test_judgements_by_keys_become_a_concept(page: Page, server: Server):
     page.search(PHRASE)
     first = titles(page)[0]
     page.one("#hits .picture").send_keys("y")
-    page.until(lambda: page.text("#judged-line").startswith("1 yes, 0 no. Most weight now: "))
+    page.until(lambda: page.text("#judged-line").startswith("1 yes, 0 no. The order now"))
     focus = "return document.activeElement.className"
     page.until(lambda: "picture" in page.script(focus))  # the next key goes to the next hit
     assert titles(page)[0] != first

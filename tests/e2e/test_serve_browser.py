@@ -150,6 +150,11 @@ def test_2_an_expression_that_cannot_be_read_shows_its_place(page: Page):
     page.keep("error")
     page.search('"a bicycle" AND "a street"')
     assert not page.all("#text-problem pre")
+    page.search('"a bicycle" AND "a street" AND')
+    page.until(lambda: page.text("#text-problem pre"))
+    assert "a bicycle:" in page.text("#hits .hit")  # what was there before stays
+    assert "of before" in page.text("#search-status")
+    page.search('"a bicycle" AND "a street"')
     assert page.all("#hits .hit")
     assert "a bicycle:" in page.text("#hits .hit")
 
@@ -393,7 +398,7 @@ def test_11_a_recording_joins_and_goes_again(page: Page, server: Server, tmp_pat
     assert not page.all(".hit-title i")
     page.press("#pick-all")
     page.press("#select-remove")
-    assert hostile.name in page.text("#dialog-body")
+    page.until(lambda: hostile.name in page.text("#dialog-body"))
     page.one("#dialog-actions button").click()
     page.until(lambda: "No recording" in page.text("#search-status"))
     # A recording that another page removes: the open one is told so.
@@ -408,6 +413,7 @@ def test_11_a_recording_joins_and_goes_again(page: Page, server: Server, tmp_pat
         video = page.script("return document.querySelector('#hits .hit').moment.video")
         assert server.ask("api/remove", {"videos": [video]})[0] == 200
         page.press("#select-remove")
+        page.until(lambda: page.one("#dialog").is_displayed())
         page.one("#dialog-actions button").click()
         page.until(lambda: "no recording" in page.text("#dialog-problem").lower())
         page.driver.execute_script("dialog.close()")
@@ -514,7 +520,7 @@ def test_a_token_is_asked_for_once(vlar_command, server: Server, tmp_path: Path)
             page.until(lambda: "wrong" in page.text("#token-problem"))
             page.one("#token").clear()
             page.one("#token").send_keys(token, Keys.ENTER)
-            page.until(lambda: "1 recordings" in page.text("#library-line"))
+            page.until(lambda: "1 recording, " in page.text("#library-line"))
             assert token not in driver.current_url
             shown = "return document.querySelector('#hits img')?.naturalWidth > 0"
             page.until(lambda: page.script(shown))

@@ -53,15 +53,8 @@ _FACTS = (
     *("model", "window_s", "stride_s", "tag_keys"),
 )
 _UNWANTED = {
-    "similarity",
-    "score",
-    "name",
-    "ready",
-    "limits",
-    "exports",
-    "created_s",
-    "ended_s",
-    "starts",
+    *("similarity", "score", "name", "ready", "limits", "exports"),
+    *("created_s", "ended_s", "starts"),
 }
 # What only programs over the net can do, in the words of tools.
 _WORDS = {

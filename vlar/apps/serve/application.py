@@ -301,9 +301,7 @@ class Application:
         self.tasks = Tasks(self.path, state, self.sources, self.models, self.limits)
         removed = Bin(self._reads, state / "bin")
         self.labels = LabelDesk(self._reads, self.sources, self.media, self.sent, keys)
-        self.bench = Workbench(
-            self._reads, self.sources, self._phrases, self._everyday, removed, state / "views"
-        )
+        self.bench = Workbench(self._reads, self.sources, self._phrases, self._everyday, removed)
         self.export = Exports(self.sources, self.media)
 
     def close(self) -> None:

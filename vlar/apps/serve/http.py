@@ -12,6 +12,7 @@ import threading
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import cache, partial
+from http import HTTPStatus
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -43,29 +44,18 @@ from vlar.options import remote_values
 from vlar.types import JsonDict
 from vlar.version import __version__
 
-Answers = dict[int | str, dict[str, Any]]
 BINARY: Mapping[str, Any] = {"schema": {"type": "string", "format": "binary"}}
 UPLOAD_BODY = {"requestBody": {"required": True, "content": {"application/octet-stream": BINARY}}}
-_PROBLEMS: Mapping[int, str] = {
-    400: "It cannot be done as it is asked",
-    401: "The token is missing or wrong",
-    403: "Outside the roots, or from another site's page",
-    404: "There is nothing of this name",
-    405: "The path has other methods",
-    408: "The body came too slowly",
-    409: "Not in this state",
-    410: "The file has moved",
-    413: "Too large",
-    415: "Not this kind of file",
-    416: "The range lies beyond the end",
-    421: "The server has another name",
-    422: "A value cannot be used",
-    423: "Another program writes to the library",
-    500: "The server failed",
-    503: "Too many wait, or the library cannot be read",
-    504: "It took too long",
-    507: "The disk of the server is full",
-}
+_PROBLEMS = (
+    *(400, 401, 403, 404, 405, 408, 409, 410, 413),
+    *(415, 416, 421, 422, 423, 500, 503, 504, 507),
+)
+
+
+def _sends(kind: str, *codes: int) -> dict[str, Any]:
+    """Settings of a route whose answer is not JSON."""
+    answers = {code: {"content": {kind: BINARY}} for code in codes or (200,)}
+    return {"response_class": Response, "responses": answers}
 
 
 def require_token(api: FastAPI) -> None:
@@ -82,17 +72,8 @@ def require_token(api: FastAPI) -> None:
     api.openapi = openapi
 
 
-_SCRIPTS = (
-    *("address", "api", "app", "classify", "collected", "curve", "dialog", "evaluate", "examples"),
-    *("jobs", "library", "map", "player", "search", "sections", "selection", "spans", "tiles"),
-    "tracks",
-)
-_KINDS = {
-    **{f"{name}.js": "text/javascript; charset=utf-8" for name in _SCRIPTS},
-    **{f"{name}.html": "text/html; charset=utf-8" for name in ("index", "sections")},
-    **{f"{name}.css": "text/css; charset=utf-8" for name in ("style", "sections")},
-    "icon.svg": "image/svg+xml",
-}
+_TYPES = {".js": "text/javascript", ".html": "text/html", ".css": "text/css"}
+_FILES = {file.name: file for file in (resources.files("vlar.apps.serve") / "page").iterdir()}
 
 
 @cache
@@ -102,10 +83,10 @@ def page_file(name: str) -> tuple[bytes, str]:
     Raises:
         ServeError: 404 where the page has no such file.
     """
-    if name not in _KINDS:
+    if name not in _FILES:
         raise ServeError(404, "the page has no such file", "open /", "not_found")
-    content = resources.files("vlar.apps.serve").joinpath("page").joinpath(name).read_bytes()
-    return content, _KINDS[name]
+    kind = _TYPES.get(Path(name).suffix)
+    return _FILES[name].read_bytes(), f"{kind}; charset=utf-8" if kind else "image/svg+xml"
 
 
 @cache
@@ -150,7 +131,10 @@ class HttpInterface:
             description="Search, classify and adapt over one library of videos.",
             docs_url=None,  # these pages load scripts from the net
             redoc_url=None,
-            responses={c: {"model": Problem, "description": t} for c, t in _PROBLEMS.items()},
+            responses={
+                c: {"model": Problem, "description": HTTPStatus(c).phrase} for c in _PROBLEMS
+            },
+            generate_unique_id_function=lambda route: route.name,
             lifespan=self._lifespan,
         )
         for kind in (VlarError, RequestValidationError, HTTPException, Exception):
@@ -273,15 +257,9 @@ class HttpInterface:
 
     def _add_media(self, api: FastAPI) -> None:
         do = self._do
-        jpeg: Answers = {200: {"content": {"image/jpeg": BINARY}}}
-        video_kinds: Answers = {code: {"content": {"video/mp4": BINARY}} for code in (200, 206)}
+        jpeg, mp4 = _sends("image/jpeg"), _sends("video/mp4", 200, 206)
 
-        @api.get(
-            "/api/videos/{video}/thumbnail",
-            summary="The picture of a moment",
-            response_class=Response,
-            responses=jpeg,
-        )
+        @api.get("/api/videos/{video}/thumbnail", summary="The picture of a moment", **jpeg)
         async def thumbnail(
             video: VideoId,
             at_s: Moment = 0.0,
@@ -296,18 +274,14 @@ class HttpInterface:
         @api.get(
             "/api/videos/{video}/file",
             summary="The recording as it is, whole or a range of it",
-            response_class=Response,
-            responses=video_kinds,
+            **mp4,
         )
         async def file(video: VideoId, ranges: Range = None) -> Response:
             path: Path = await self._run("reads", do.sources.file, video)
             return file_response(path, ranges)
 
         @api.get(
-            "/api/videos/{video}/span",
-            summary="A span as an mp4 that every browser plays",
-            response_class=Response,
-            responses=video_kinds,
+            "/api/videos/{video}/span", summary="A span as an mp4 that every browser plays", **mp4
         )
         async def span(
             video: VideoId, start_s: Moment, end_s: Moment, ranges: Range = None
@@ -339,8 +313,7 @@ class HttpInterface:
         @api.post(
             "/api/classify/parts",
             summary="The same, one JSON object a line: the total, then each answer as it is made",
-            response_class=Response,
-            responses={200: {"content": {"application/x-ndjson": {}}}},
+            **_sends("application/x-ndjson"),
         )
         async def classify_parts(body: schemas.Classify) -> Response:
             lines = self._parts(partial(do.classify, *body.plain(), **body.options()))
@@ -444,10 +417,7 @@ class HttpInterface:
             return await self._run("changes", bench.removed.restore, body.bin)
 
         @api.post(
-            "/api/export/{kind}",
-            summary="Spans as a file",
-            response_class=Response,
-            responses={200: {"content": {"application/octet-stream": BINARY}}},
+            "/api/export/{kind}", summary="Spans as a file", **_sends("application/octet-stream")
         )
         async def export(kind: ExportKind, body: schemas.Export) -> Response:
             spans = [(span.video, span.start_s, span.end_s) for span in body.spans]
@@ -485,8 +455,7 @@ class HttpInterface:
         @api.post(
             "/api/labels/export",
             summary="Labelled spans as a file of annotations",
-            response_class=Response,
-            responses={200: {"content": {"application/octet-stream": BINARY}}},
+            **_sends("application/octet-stream"),
         )
         async def export_labels(body: schemas.LabelExport) -> Response:
             content, ending = await self._run(

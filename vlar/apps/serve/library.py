@@ -110,11 +110,6 @@ class ServedLibrary(Library):
         """A number that changes with every change of the library."""
         return self._read(lambda store: store.data_version(), -1)
 
-    def generation(self) -> str:
-        """A text that differs after each change of rows, also for other processes."""
-        names = ("library_id", "generation")
-        return self._read(lambda store: " ".join(map(store.meta().get, names, names)), "")
-
     @property
     def is_writable(self) -> bool:
         """Whether this process may write to the folder; Milvus refuses a change itself."""

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +15,9 @@ import numpy as np
 from vlar.apps.serve.bin import Bin
 from vlar.apps.serve.library import ServedLibrary, Sources
 from vlar.cancellation import cancellable
-from vlar.files.reading import MB, parse_json, read_file
-from vlar.files.replacing import replacing
 from vlar.library import discovery
 from vlar.library.discovery import LibraryRows
 from vlar.types import WEAK_MATCH, Float32, Float64, JsonDict
-from vlar.version import __version__
 
 _LENGTHS_S = ((0, 10, "under 10 s"), (10, 60, "10 to 60 s"), (60, 600, "1 to 10 min"))
 _MOST_VALUES = 50  # of a tag
@@ -33,8 +26,6 @@ _MOST_VIEWED = 1000  # windows that are kept, of which filters leave some
 _MARKS = 6  # names on the map
 _TYPICAL = 24  # windows that are named, of which three become queries
 _COMPARED = 2000
-_KINDS = ("unusual", "highlights", "duplicates")
-_MOST_KEPT = 16 * MB  # bytes of a view on disk
 _YIELD_S = 0.2  # by which each step of a view waits for callers at most
 
 
@@ -77,7 +68,6 @@ class Workbench:
         names: Gives phrases of vectors (N, D) that find them.
         everyday: Gives C phrases and their fit (C, N) to vectors (N, D).
         removed: What ``remove`` takes.
-        folder: Keeps views, also for the next server.
 
     Attributes:
         removed: What ``remove`` took, for 30 days.
@@ -94,22 +84,21 @@ class Workbench:
         names: Callable[[Float32], list[str]],
         everyday: Callable[[Float32], tuple[Sequence[str], Float64]],
         removed: Bin,
-        folder: Path,
     ) -> None:
         self._library, self._sources = library, sources
         self._names, self._everyday = names, everyday
         self.removed = removed
         self.has_callers: Callable[[], bool] = bool
-        self._folder = folder
-        folder.mkdir(exist_ok=True, mode=0o700)
         self._maker, self._closed = ThreadPoolExecutor(1, "vlar-views"), threading.Event()
-        self._work: dict[str, tuple[str, Future[JsonDict]]] = {}
+        self._work: dict[str, tuple[int, Future[JsonDict]]] = {}
         self._made: dict[str, JsonDict] = {}
-        self._state, self._lock = (-1, ""), threading.Lock()
+        self._state, self._lock = (-1, 0), threading.Lock()
         self._compute: dict[str, Callable[[LibraryRows], JsonDict]] = {
             "suggestions": self._suggested,
             "map": self._map,
-            **{kind: partial(self._view, kind=kind) for kind in _KINDS},
+            "unusual": lambda rows: self._hits(discovery.unusual(rows, _MOST_VIEWED, None)),
+            "highlights": lambda rows: self._hits(discovery.highlights(rows, _MOST_VIEWED, 1)),
+            "duplicates": self._duplicates,
         }
 
     def close(self) -> None:
@@ -186,54 +175,39 @@ class Workbench:
 
         A page asks for them first, so the views that cost the most are made after them.
         """
-        work = self._begun("suggestions")
+        queries = self._result("suggestions")
         for name in ("map", "unusual"):
             self._begun(name)
-        return self._answer("suggestions", *work)
+        return queries
 
     def _result(self, name: str) -> JsonDict:
-        return self._answer(name, *self._begun(name))
-
-    def _answer(self, name: str, current: bool, work: Future[JsonDict]) -> JsonDict:
         """A view; where it is not made in time, that of before, with ``preparing``."""
+        is_current, work = self._begun(name)
         if wait([work], self.wait_s).done:
             self._made[name] = work.result()
-        is_made = current and work.done()
-        return {**self._made.get(name, {}), **({} if is_made else {"preparing": True})}
+        preparing = {} if is_current and work.done() else {"preparing": True}
+        return {**self._made.get(name, {}), **preparing}
 
     def _begun(self, name: str) -> tuple[bool, Future[JsonDict]]:
-        """The work on a view, begun once for each state; False for that of an earlier state."""
-        state = self._state_of_library()
-        with self._lock:
-            before, work = self._work.get(name, ("", None))
-            failed = work is not None and work.done() and work.exception() is not None
-            if work is None or failed or (before != state and work.done()):
-                before, work = state, self._maker.submit(self._make, name, state)
-                self._work[name] = before, work
-        return before == state, work
+        """The work on a view, begun once for each state; False for that of an earlier state.
 
-    def _state_of_library(self) -> str:
-        """The hash of what views show: rows, recordings and tags, but not labels."""
+        A state is what views show: recordings and their tags, but not labels.
+        """
         version = self._library.version()
-        if self._state[0] != version:
-            videos = [[row.path, sorted(row.tags.items())] for row in self._library.matching()]
-            text = json.dumps([__version__, self._library.generation(), videos])
-            self._state = version, hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
-        return self._state[1]
+        with self._lock:
+            if self._state[0] != version:
+                self._state = version, hash(repr(self._library.matching()))
+            before, work = self._work.get(name, (0, None))
+            failed = work is not None and work.done() and work.exception() is not None
+            if work is None or failed or (before != self._state[1] and work.done()):
+                before, work = self._state[1], self._maker.submit(self._make, name)
+                self._work[name] = before, work
+            return before == self._state[1], work
 
-    def _make(self, name: str, state: str) -> JsonDict:
-        """Make a view, unless an earlier server made it of the same state."""
-        file = self._folder / f"{name}.json"
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            before = parse_json(read_file(file, _MOST_KEPT, links=False))
-            if before["state"] == state:
-                return before["view"]
+    def _make(self, name: str) -> JsonDict:
         with cancellable(self._is_over):
             empty = not self._library.has_rows()
-            view = {} if empty else self._compute[name](self._library.all_rows())
-        with suppress(OSError), replacing(file, durable=False) as part:
-            part.write_text(json.dumps({"state": state, "view": view}), "utf-8")
-        return view
+            return {} if empty else self._compute[name](self._library.all_rows())
 
     def _is_over(self) -> bool:
         """Let callers go first; True where the server ends."""
@@ -269,18 +243,13 @@ class Workbench:
                 spots.setdefault(texts[int(fit.argmax())], places[mark].round(4).tolist())
         return {"axes": [axes[:2], axes[2:]], "marks": [[*at, text] for text, at in spots.items()]}
 
-    def _view(self, rows: LibraryRows, kind: str) -> JsonDict:
-        if kind == "duplicates":
-            groups = discovery.duplicates(rows, None)
-            listed = [[{**m.to_dict(), **self._named(m.path)} for m in g.members] for g in groups]
-            return {"groups": listed}
-        is_unusual, most = kind == "unusual", _MOST_VIEWED
-        of = (
-            discovery.unusual(rows, most, None)
-            if is_unusual
-            else discovery.highlights(rows, most, 1)
-        )
-        return {"hits": [{**row.to_dict(), **self._named(row.path)} for row in of]}
+    def _duplicates(self, rows: LibraryRows) -> JsonDict:
+        groups = discovery.duplicates(rows, None)
+        listed = [[{**m.to_dict(), **self._named(m.path)} for m in g.members] for g in groups]
+        return {"groups": listed}
+
+    def _hits(self, standouts: Sequence[discovery.Standout]) -> JsonDict:
+        return {"hits": [{**row.to_dict(), **self._named(row.path)} for row in standouts]}
 
     def _suggested(self, rows: LibraryRows) -> JsonDict:
         vectors = rows.vectors[discovery.drawn(len(rows.table), _COMPARED)]

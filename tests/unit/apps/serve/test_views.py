@@ -1,5 +1,4 @@
-"""Views are made once for each state of the library, in the background, and kept for the next
-server; a caller is never held by them."""
+"""Views are made once for each state of the library, in the background; no caller is held."""
 
 from __future__ import annotations
 
@@ -16,18 +15,18 @@ from vlar.segments.segment import Segment
 from .conftest import Served
 
 
-def workbench(served: Served, folder) -> Workbench:
+def workbench(served: Served) -> Workbench:
     bench, own = served.application.bench, served.application
     made = Workbench(
-        own._reads, own.sources, lambda rows: ["a fan"], bench._everyday, bench.removed, folder
+        own._reads, own.sources, lambda rows: ["a fan"], bench._everyday, bench.removed
     )
     made.wait_s = 20.0
     return made
 
 
 @pytest.fixture
-def counted(served: Served, tmp_path):
-    bench, calls = workbench(served, tmp_path / "views"), []
+def counted(served: Served):
+    bench, calls = workbench(served), []
     compute = bench._compute["unusual"]
 
     def unusual(rows):
@@ -52,20 +51,6 @@ def test_a_view_is_made_once_until_what_it_shows_changes(served: Served, counted
     hits = bench.view("unusual", 9)["hits"]
     assert len(calls) == 2
     assert any(hit["tags"].get("colour") == "red" for hit in hits)
-
-
-def test_the_next_server_takes_what_the_last_one_made(served: Served, counted, tmp_path):
-    bench, calls = counted
-    made = bench.view("unusual", 9)
-    after = workbench(served, tmp_path / "views")
-    after._compute["unusual"] = lambda rows: pytest.fail("it was made already")
-    assert after.view("unusual", 9) == made
-    after.close()
-    (tmp_path / "views" / "unusual.json").write_text("{")
-    broken = workbench(served, tmp_path / "views")
-    assert broken.view("unusual", 9)["hits"] == made["hits"]
-    broken.close()
-    assert len(calls) == 1
 
 
 def test_a_caller_is_answered_while_a_view_is_made(served: Served, counted):

@@ -120,6 +120,7 @@ export function clock(seconds) {
 }
 // A name inside a text: its direction of writing turns nothing around it.
 export const isolated = (name) => `\u2068${name}\u2069`;
+export const plural = (n, word) => `${n} ${n === 1 ? word : `${word}s`}`;
 export const percent = (p) => `${Math.round(100 * p)} %`;
 export const thumbnail = (video, atS, width = 320, box = null) => `/api/videos/${video}/thumbnail?at_s=${atS.toFixed(2)}&width=${width}${box ? `&box=${box}` : ""}`;
 

@@ -1,6 +1,6 @@
 // The page as a whole: its sections, its theme, the token, and the state of the server.
 
-import { $, get, onToken, post, showProblem } from "./api.js";
+import { $, get, onToken, plural, post, showProblem } from "./api.js";
 import * as address from "./address.js";
 import { recall } from "./collected.js";
 import * as search from "./search.js";
@@ -102,7 +102,7 @@ async function refresh(chosenModel) {
   document.title = `${found.name} - vlar`;
   $("library-name").textContent = found.name;
   const { videos, rows } = found.library;
-  $("library-line").textContent = `${videos} recordings, ${rows} windows${found.ready ? "" : " · the model is loading"}${found.writable ? "" : " · read-only"}`;
+  $("library-line").textContent = `${plural(videos, "recording")}, ${plural(rows, "window")}${found.ready ? "" : " · the model is loading"}${found.writable ? "" : " · read-only"}`;
   known = found;
   search.showKeys(found.library.tag_keys);
   selection.showAbilities(found);

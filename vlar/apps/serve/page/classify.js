@@ -2,7 +2,7 @@
 
 import { $, busy, clock, dropPlace, el, isolated, lines, percent, post, showProblem, upload } from "./api.js";
 import { draw, sample } from "./curve.js";
-import { addExample } from "./collected.js";
+import { collect } from "./collected.js";
 
 const CURVES = 4;
 let current = null; // { file, id, url }
@@ -112,8 +112,10 @@ function whole({ answers: [answer], note }) {
 function example(answer) {
   const moment = { upload: current.id, name: current.file.name, start_s: answer.start_s, end_s: answer.end_s };
   const button = el("button", { type: "button", class: "small", onclick: () => {
-    button.textContent = `Added ✓ ${addExample(moment, answer.label ?? "")}`;
-    setTimeout(() => { button.textContent = "Use as example"; }, 2500);
+    collect([moment], answer.label ?? "", (count) => {
+      button.textContent = `Added ✓ ${count}`;
+      setTimeout(() => { button.textContent = "Use as example"; }, 2500);
+    });
   } }, "Use as example");
   return button;
 }

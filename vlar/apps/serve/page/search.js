@@ -1,8 +1,7 @@
 // The workbench: a query or a view of the library, its facets, its moments as tiles, the open moment.
 
-import { $, busy, dropPlace, el, get, isolated, percent, post, showProblem, upload } from "./api.js";
+import { $, busy, dropPlace, el, get, isolated, percent, plural, post, showProblem, upload } from "./api.js";
 import * as address from "./address.js";
-import { dialog, field, named } from "./dialog.js";
 import { close, isOpen, load as loaded, nameOf, play } from "./sections.js";
 import { show as showSelection } from "./selection.js";
 import { tile } from "./tiles.js";
@@ -26,6 +25,8 @@ const FILTERS = [
 const SORTS = { all: [["", "by path"], ["name", "by name"], ["longest", "longest first"], ["shortest", "shortest first"], ["newest", "newest first"]],
   hits: [["", "best first"], ["name", "by name"], ["longest", "longest first"], ["newest", "newest first"]] };
 const START = { q: "", w: [], v: "all", m: "", l: "", s: "" };
+// Parts of a vector, as people call what they hold.
+const PLAIN = { objects: "what is in the picture", motion: "how things move", body: "how bodies move", clip: "how the picture looks", sound: "what is heard" };
 const PAGE = 40, FEW = 6;
 let state = { ...START }, shown = "", asked = 0, offset = 0, tried = false;
 let judged = new Map(); // of the present text: whether a row shows what is meant
@@ -130,13 +131,13 @@ async function load() {
     if (view === "all") return await recordings(mine);
     if (view === "map") {
       $("hits").replaceChildren();
-      const found = await get(`/api/map?${filters()}`);
+      const found = await made(`/api/map?${filters()}`, mine);
       const map = await loaded(() => import("./map.js"));
       if (mine === asked) map.show(found, { onSelect: (hits, n) => showTiles(hits, `${n} windows chosen.`), like });
-      if (mine === asked) $("search-status").textContent = found.points ? `${found.points.length} of ${found.windows} windows. Draw around some to select them.` : "The library is empty.";
+      if (mine === asked) $("search-status").textContent = found.points?.length ? `${found.points.length} of ${found.windows} windows. Draw around some to select them.` : "The library is empty.";
       return;
     }
-    const found = await get(`/api/views/${view}?${filters()}`);
+    const found = await made(`/api/views/${view}?${filters()}`, mine);
     if (mine !== asked) return;
     const hits = view === "duplicates"
       ? (found.groups ?? []).flatMap((group, at) => group.map((each, n) => ({ ...each, note: n ? `shows the same as ${isolated(group[0].name)}` : `group ${at + 1}` })))
@@ -151,11 +152,23 @@ async function load() {
   }
 }
 
+// A view that the server is making; it is made once, and whoever opens something else does not wait.
+async function made(path, mine) {
+  for (;;) {
+    const found = await get(path);
+    if (mine !== asked || !found.preparing || (found.points ?? found.groups ?? found.hits ?? []).length) return found;
+    $("search-status").textContent = "Loading … This view is made once for this library. Everything else answers meanwhile.";
+    await new Promise((resolve) => setTimeout(resolve, 1000));
+    if (mine !== asked) return found;
+  }
+}
+
 // What is wrong is said where it stands: a filter at its chip, anything else at the query.
 async function refused(problem) {
   const mine = asked;
-  $("hits").replaceChildren();
-  $("search-status").textContent = "";
+  const before = shownTiles().length; // they stay in view
+  if (!before) $("hits").replaceChildren();
+  $("search-status").textContent = before ? `Nothing was asked. These are the ${before} of before.` : "";
   const position = problem.body?.position;
   if (problem.status === 400 && typeof position !== "number") {
     const tests = await Promise.all(state.w.map((text) => get(`/api/facets?where=${encodeURIComponent(text)}`).then(() => null, (wrong) => wrong)));
@@ -181,7 +194,12 @@ async function refused(problem) {
   $("text").setSelectionRange(position, position + 1);
 }
 
+const shownTiles = () => [...$("hits").querySelectorAll(".hit")].filter((row) => row.moment);
+
+// What was shown stays, dimmed, until the next answer is there.
 function shimmer() {
+  $("hits").classList.add("stale");
+  if (shownTiles().length) return;
   $("hits").replaceChildren(...Array.from({ length: 12 }, () => el("li", { class: "hit waiting", "aria-hidden": "true" }, el("div", { class: "picture loading" }))));
 }
 
@@ -190,7 +208,7 @@ async function recordings(mine) {
   const found = await get(`/api/videos?${query}`);
   if (mine !== asked) return;
   const hits = found.videos.map((video) => ({ ...video, start_s: 0, end_s: video.duration_s, whole: true }));
-  const total = found.total === 1 ? "1 recording" : `${found.total} recordings`;
+  const total = plural(found.total, "recording");
   showTiles(hits, found.total ? `${Math.min(offset + hits.length, found.total)} of ${total}.` : "No recording yet: add some under Library.", offset > 0);
   offset += hits.length;
   $("more").hidden = offset >= found.total;
@@ -225,6 +243,7 @@ const rows = (shows) => [...judged].filter(([, each]) => each === shows).map(([r
 async function judge(hit, shows) {
   const here = $("hits").contains(document.activeElement);
   judged.set(hit.row, shows);
+  shownTiles().find((row) => row.moment.row === hit.row)?.remove();
   await search(++asked);
   if (here) ($("hits").querySelector(".hit .picture") ?? $("judged-line").querySelector("button"))?.focus(); // the keys go on
 }
@@ -235,7 +254,8 @@ function showJudged(decides = {}) {
   if (!judged.size) return;
   const [name, share] = Object.entries(decides).sort((a, b) => b[1] - a[1])[0] ?? ["", 0];
   const forget = () => { judged = new Map(); search(++asked); };
-  const keep = () => {
+  const keep = async () => {
+    const { dialog, field } = await import("./dialog.js");
     const name = field("concept-name", "Name, which queries write in quotes", { required: true, maxlength: 100, value: /["()[\]]/.test(state.q) ? "" : state.q });
     dialog("Save as a concept", [el("p", {}, `What ${line.firstChild.textContent.split(".")[0]} taught about “${state.q}”.`), name.row], [["Save", async () => {
       const kept = await post("/api/concepts", { name: name.input.value, text: state.q, yes: rows(true), no: rows(false) });
@@ -244,17 +264,18 @@ function showJudged(decides = {}) {
     }]]);
     name.input.select();
   };
-  line.replaceChildren(el("span", {}, `${rows(true).length} yes, ${rows(false).length} no. ${name ? `Most weight now: ${name} (${percent(share)}). ` : ""}`),
+  line.replaceChildren(el("span", {}, `${rows(true).length} yes, ${rows(false).length} no. ${share ? `The order now follows mostly ${PLAIN[name] ?? name}. ` : ""}`),
     el("button", { type: "button", class: "small", onclick: keep }, "Save as a concept"),
     el("button", { type: "button", class: "small", onclick: forget }, "Forget"));
 }
 
 function showAnswers(found, least) {
-  const n = found.hits.length;
-  if (n) {
-    const searched = `${found.windows} windows of ${found.videos} recordings searched`;
-    return showTiles(found.hits, `${n} ${n === 1 ? "moment" : "moments"}. ${found.note ?? ""} ${searched}.`);
+  const hits = found.hits.filter((hit) => !judged.has(hit.row)); // what was judged leaves
+  if (hits.length) {
+    const searched = `${plural(found.windows, "window")} of ${plural(found.videos, "recording")} searched`;
+    return showTiles(hits, `${found.note ?? ""} ${searched}.`);
   }
+  if (found.hits.length) return showTiles([], "All that was found is judged.");
   showTiles([], "");
   const all = el("button", { type: "button", onclick: () => search(++asked, 0) }, "Show the nearest anyway");
   $("hits").append(el("li", { class: "empty", role: "status" }, el("p", {}, el("strong", {}, found.note ?? "No match.")), least > 0 && found.windows ? all : null));
@@ -264,6 +285,9 @@ function showTiles(hits, line, append = false) {
   const hooks = { play: open, like: likeMoment, text: state.q, judge: state.q ? judge : null };
   const make = (some, from) => some.map((hit, at) => tile(hit, append ? 99 : from + at, hooks));
   const { first, weaker } = folded(sorted(hits));
+  const counted = () => (state.q && hits.length ? `${plural(hits.length - weaker.length, "moment")}${weaker.length ? `, and ${weaker.length} weaker` : ""}. ` : "");
+  const words = counted() + line;
+  $("hits").classList.remove("stale");
   const tiles = make(first, 0);
   if (append) $("hits").append(...tiles);
   else $("hits").replaceChildren(...tiles);
@@ -272,20 +296,25 @@ function showTiles(hits, line, append = false) {
       const more = make(weaker, first.length);
       fold.replaceWith(...more);
       more[0].querySelector(".picture").focus();
+      weaker.length = 0;
+      $("search-status").textContent = counted() + line;
       showSelection();
     } }, weaker.length === 1 ? "1 weaker one" : `${weaker.length} weaker ones`));
     $("hits").append(fold);
   }
-  $("search-status").textContent = line;
+  $("search-status").textContent = words;
   showSelection();
   openMoment();
 }
 
-// Weak answers stand behind one button; without a sure one, the first few stay in view.
+// Weak answers after the first row stand behind one button.
 function folded(hits) {
-  const sure = hits.filter((hit) => !hit.weak);
-  const first = state.q ? (sure.length ? sure : hits.slice(0, FEW)) : hits;
-  return { first, weaker: state.q ? hits.filter((hit) => !first.includes(hit)) : [] };
+  if (!state.q) return { first: hits, weaker: [] };
+  const columns = getComputedStyle($("hits")).gridTemplateColumns.split(" ").length;
+  const row = columns > 1 ? columns : FEW, sure = hits.filter((hit) => !hit.weak).length;
+  let room = Math.max(row, Math.ceil(sure / columns) * columns) - sure; // of weak ones in view
+  const first = hits.filter((hit) => !hit.weak || room-- > 0);
+  return { first, weaker: hits.filter((hit) => !first.includes(hit)) };
 }
 
 function sorted(hits) {
@@ -398,15 +427,19 @@ let suggested = [], concepts = [];
 export async function suggest() {
   if (tried) return;
   tried = true;
-  const found = await get("/api/suggestions").catch(() => ({}));
-  suggested = found.queries ?? [];
   concepts = ((await get("/api/concepts").catch(() => ({}))).concepts ?? []).map((each) => each.name);
-  $("tries").classList.add("settled"); // no room is kept for what does not come
-  tries();
+  for (let found = { preparing: true }; found.preparing;) {
+    found = await get("/api/suggestions").catch(() => ({}));
+    suggested = found.queries ?? [];
+    $("tries").classList.add("settled"); // no room is kept for what does not come yet
+    tries();
+    if (found.preparing) await new Promise((resolve) => setTimeout(resolve, 3000));
+  }
 }
 
 // A view is its query, filters, order and kind, under a name; it is of this browser, its address of everybody.
-function saveView() {
+async function saveView() {
+  const { dialog, field, named } = await import("./dialog.js");
   const { m, ...rest } = state;
   const hash = address.hashOf("search", { ...rest, v: rest.v === "all" ? "" : rest.v });
   const name = field("view-name", "Name", { required: true, maxlength: 100, value: [state.q || state.v, ...state.w].join(", ") });

@@ -1,8 +1,8 @@
 // Labels of the recording that plays: spans that are drawn on tracks, named, and kept with each change.
 
-import { $, busy, clock, download, el, get, isolated, post, showProblem } from "./api.js";
+import { $, clock, download, el, get, isolated, plural, post, showProblem } from "./api.js";
 import { dialog, field, named } from "./dialog.js";
-import { addExample } from "./collected.js";
+import { collect } from "./collected.js";
 import { crop } from "./tiles.js";
 import { doubtful, fromFile, fromModel, words } from "./tracks.js";
 
@@ -176,8 +176,7 @@ function build() {
       button("Undo", () => back("done", "undone")), button("Redo", () => back("undone", "done")), button("Delete", remove),
       button("Use as examples", () => {
         const some = s.segments.filter((each) => each.end_s > each.start_s); // a point has no length to learn from
-        for (const each of some) addExample({ video: s.video, name: s.name, ...each }, each.label);
-        say(`${some.length} examples were added.`);
+        collect(some.map((each) => ({ ...each, video: s.video, name: s.name })), "", () => say(`${plural(some.length, "example")} added.`));
       }), button("Export", exportAs), size),
     el("div", { class: "actions others", role: "group", "aria-label": "Tracks to compare with" },
       button("Label this moment", moment), button("A model's answers", () => fromModel(s.video, names(), addTrack)),

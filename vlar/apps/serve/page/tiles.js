@@ -1,7 +1,6 @@
 // A moment as a tile: its picture, which follows the mouse, its line, and what can be done with it.
 
 import { clock, el, isolated, percent, svg, thumbnail } from "./api.js";
-import { addExample } from "./collected.js";
 import { isPicked, pick } from "./selection.js";
 
 const EAGER = 24, STEPS = 8, MOST_CROPS = 3;
@@ -86,10 +85,12 @@ function judging(row, hit, judge) {
 }
 
 export function example(hit, text) {
-  const button = el("button", { type: "button", class: "small", "aria-label": `Use as example: ${hit.name}`, onclick: () => {
-    const count = addExample(hit, text);
-    button.textContent = `Added ✓ ${count}`;
-    setTimeout(() => { button.textContent = "Example"; }, 2500);
+  const button = el("button", { type: "button", class: "small", "aria-label": `Use as example: ${hit.name}`, onclick: async () => {
+    const { collect } = await import("./collected.js");
+    collect([{ ...hit, label: undefined }], text, (count) => {
+      button.textContent = `Added ✓ ${count}`;
+      setTimeout(() => { button.textContent = "Example"; }, 2500);
+    });
   } }, "Example");
   return button;
 }
