@@ -26,8 +26,9 @@ TIME = "Time"
 FILES = "Files"
 SECOND_OPINION = "Second opinion"
 MACHINE = "Machine"
+RARE = "Rarely needed"
 #: Panels of a verb's help, in their order.
-GROUPS = (COMMON, TIME, FILES, SECOND_OPINION, MACHINE)
+GROUPS = (COMMON, TIME, FILES, SECOND_OPINION, MACHINE, RARE)
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class Option:
     Attributes:
         help: One or two sentences, in the words of the command line: ``'auto' goes by the model``.
         spelling: Names, metavar and limits where they do not follow from the field:
-            ``-k --other METAVAR 1..9``; ``rare`` leaves it to ``--set KEY=VALUE``.
+            ``-k --other METAVAR 1..9``; ``rare`` puts it into the last panel, ``RARE``.
         group: Panel of the help, one of ``GROUPS``; empty for the one that its name belongs to.
         choices: The names that it takes, or the kind of parts that has them; None for those of
             the type.

@@ -336,7 +336,7 @@ class Classification:
         return f"{best.label}, {share}"
 
     def lines(self, *, several: bool = False) -> list[str]:
-        """The answer as the command line prints it: path, span and verdict, then one line a label.
+        """The answer as the command line prints it: verdict, path and span, then one line a label.
 
         Args:
             several: Whether any number of labels may fit.
@@ -353,7 +353,7 @@ class Classification:
         """The lines before those of the labels."""
         text = self.sentence(several=several)
         span = f"{clock(self.start_s)} to {clock(self.end_s)}"
-        first = f"{self.path}  {span}  {text}{lost_remark(self.lost)}"
+        first = f"{text}  {self.path}  {span}{lost_remark(self.lost)}"
         return [first, *(f"  {fact}" for fact in (*_about(self), *_advice(self, text, several)))]
 
     @property

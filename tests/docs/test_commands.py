@@ -82,6 +82,16 @@ def check_named(text: str) -> None:
             assert option in verbs.options(words), f"{text}: {words} has no option {option}"
 
 
+def test_every_option_stands_in_the_help_of_its_verb():
+    """What a page types can be looked up: nothing that works is hidden."""
+    for words in verbs.verbs():
+        if not verbs.is_group(words):
+            text = verbs.help_of(words)
+            named = verbs.options(words) - {"-h"}  # which the application adds
+            lost = [name for name in named if not re.search(rf"{name}\b", text)]
+            assert not lost, f"vlar {words}: {lost}"
+
+
 def test_every_verb_stands_in_a_page():
     texts = [page.read_text("utf-8") for page in PAGES if page.parent.name == "docs"]
     missing = [v for v in verbs.verbs() if not any(f"vlar {v}" in text for text in texts)]

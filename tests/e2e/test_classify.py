@@ -98,8 +98,8 @@ def test_text_output_names_the_answer(vlar_command, sparse_clips: dict[str, Path
     done = vlar_command("classify", sparse_clips["bikes"], "-l", LABELS, "--top", 1)
     assert done.code == 0
     verdict, best, unknown = done.out.splitlines()
-    assert verdict.startswith(str(sparse_clips["bikes"]))
-    assert re.search(r"  street traffic, \d+ %$", verdict)
+    assert re.match(r"street traffic, \d+ %  ", verdict)  # the answer first, then its file
+    assert f"  {sparse_clips['bikes']}  0:" in verdict
     assert "street traffic" in best
     assert "%" in best
     assert "(unknown)" in unknown
@@ -111,12 +111,12 @@ def test_text_output_answers_one_label_with_yes_or_no(vlar_command, sparse_clips
     word = vlar_command(*asked, "--json").rows[0]["verdict"]
     (line,) = vlar_command(*asked).out.splitlines()
     texts = {"yes": rf"yes: {label} \(\d+ %\)"}
-    assert re.search(texts.get(word, rf'{word} \(\d+ % for "{label}"\)') + "$", line)
+    assert re.match(texts.get(word, rf'{word} \(\d+ % for "{label}"\)') + "  ", line)
 
 
 def test_text_output_says_that_nothing_fits(vlar_command, sparse_clips):
     done = vlar_command("classify", sparse_clips["bikes"], "-l", "knitting, chess")
-    assert "  unknown: nothing in the list fits (best: " in done.out.splitlines()[0]
+    assert done.out.startswith("unknown: nothing in the list fits (best: ")
 
 
 def test_a_blank_clip_is_unknown_for_that_reason(vlar_command, sparse_clips, tmp_path: Path):

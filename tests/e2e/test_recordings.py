@@ -114,7 +114,8 @@ def test_plain_lines_as_they_come(work: Path):
     )  # fmt: skip
     assert found.code == 0
     lines = found.out.splitlines()
-    assert lines[0].startswith(f"{work}  0:00.0 to 0:0")
+    assert lines[0].partition(",")[0] in NAMES.values()  # the answer first, then its file
+    assert f" %  {work}  0:00.0 to 0:0" in lines[0]
     assert sum("slow beat, " in line for line in lines) == 3
     assert "cycles: 2 complete of 3" in found.out
     assert "slow beat where fast beat was due (skipped)" in found.out

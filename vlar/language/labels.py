@@ -30,7 +30,7 @@ from typing import Any, TypeAlias, cast
 from vlar.errors import LabelError
 from vlar.files.opening import special_kind
 from vlar.files.reading import MB, parse_json, read_file
-from vlar.formatting import without
+from vlar.formatting import counted, without
 from vlar.language.bank import Entry
 from vlar.language.clean import check_sizes, clean_label
 from vlar.language.concept import Concept
@@ -397,12 +397,14 @@ def _finish(
 ) -> LabelList:
     rows: dict[str, tuple[str, str, Mapping[str, str]]] = {}
     dropped: list[str] = []
+    n_empty = 0
     check_sizes(labels, source)
     for position, entry in enumerate(labels):
         # Labels are printed: none of their characters may act on a terminal.
         label = without(entry).strip()
         text = texts[position] if texts is not None else clean_label(label)
         if not text:
+            n_empty += 1
             continue
         key = " ".join(text.casefold().split())
         if key in rows:
@@ -417,15 +419,16 @@ def _finish(
         texts=cleaned,
         keys=names,
         source=source,
-        notes=(*notes, *_duplicates_note(dropped)),
+        notes=(*notes, *_left_out(dropped, n_empty)),
         parts=in_parts if any(in_parts) else (),
     )
 
 
-def _duplicates_note(dropped: list[str]) -> tuple[str, ...]:
+def _left_out(dropped: list[str], n_empty: int) -> tuple[str, ...]:
+    empty = (f"{counted(n_empty, 'empty labels')} left out; write 'a, b, c'",) if n_empty else ()
     if not dropped:
-        return ()
+        return empty
     named = ", ".join(repr(label) for label in list(dict.fromkeys(dropped))[:_NAMED])
     more = ", ..." if len(set(dropped)) > _NAMED else ""
     what = "1 label reads" if len(dropped) == 1 else f"{len(dropped)} labels read"
-    return (f"{what} the same as an earlier one, left out: {named}{more}",)
+    return (*empty, f"{what} the same as an earlier one, left out: {named}{more}")

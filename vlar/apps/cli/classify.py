@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -15,7 +14,6 @@ from vlar.apps.cli import inputs, options, output
 from vlar.apps.cli.exits import exit_code
 from vlar.apps.cli.progress import Progress, progress
 from vlar.errors import UsageError
-from vlar.formatting import counted
 from vlar.model.requests import ClassifyRequest
 from vlar.options import FILES, SECOND_OPINION, Choices, Fields, Option
 
@@ -28,8 +26,6 @@ if TYPE_CHECKING:
     Answer = Classification | Failure
 
 _PROBED = 50  # recordings whose windows are counted before the first is answered
-_TRIED = 8  # windows, one batch, from which the cost of the others is estimated
-_COSTLY_S = 20.0  # processor time that is announced
 _STRONGEST = 5  # attributes that explain an answer
 ANSWERERS = Choices.of_kinds("answerer", "answerer")
 
@@ -262,7 +258,7 @@ def _classify(
     else:
         total = sum(_windows(path, model, request.every_s) for path in recordings)
         shown.stage("classifying", total=total, unit="windows")
-        reviewed = _timed(reviewed, shown, total)
+        reviewed = shown.counted(reviewed)
     for row in reviewed:
         answers.take(row)
 
@@ -339,19 +335,6 @@ def _windows(path: Path, model: Model, every_s: float) -> int:
         return max(1, round(reader(model.modality).probe(path).duration_s / every_s))
     except VlarError:
         return 1
-
-
-def _timed(rows: Iterable[Answer], shown: Progress, total: int) -> Iterator[Answer]:
-    """Pass answers through and count each; one line states a cost above 20 s before it is paid."""
-    begin_s = time.process_time()
-    for done, row in enumerate(rows, start=1):
-        shown(1)
-        if done == _TRIED:
-            rest_s = (time.process_time() - begin_s) / done * (total - done)
-            if rest_s > _COSTLY_S:
-                spans = counted(total, "windows")
-                output.note(f"vlar: {spans}; about {rest_s:.0f} s of processor time more")
-        yield row
 
 
 def _counted(rows: Iterable[Answer], shown: Progress) -> Iterator[Answer]:

@@ -130,7 +130,7 @@ def _answer(row: Classification | Failure) -> None:
     from vlar.types import Failure
 
     text = row.message if isinstance(row, Failure) else row.sentence()
-    output.line(f"  {Path(row.path).name:<22}{text}", flush=True, strong=len(text))
+    output.line(f"  {text}  {Path(row.path).name}", flush=True, strong=len(text) + 2)
 
 
 def _query(clips: list[Path], library: str) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from vlar.library.discovery import Standout
     from vlar.library.library import Library
     from vlar.library.rows import AddEvent, AddReport, LibraryInfo
-    from vlar.types import JsonDict
+    from vlar.types import Failure, JsonDict
 
 app = typer.Typer(
     help="Make and keep a library of recordings.",
@@ -64,6 +64,21 @@ def _opened(path: str, model: Any = None, *, create: bool = False) -> Library:
     return Library(path, model, create=create)
 
 
+def _readable(paths: list[str]) -> list[Failure]:
+    """A failure for each path where none can be read, before the verb runs.
+
+    Raises:
+        UsageError: one is a library, which stands first.
+    """
+    for path in paths:
+        if path.rstrip("/").endswith(".vlar"):
+            raise UsageError(
+                f"{path!r} is a library among the recordings; it stands first: vlar index add "
+                f"{path} PATH"
+            )
+    return inputs.all_absent(paths)
+
+
 @verb(app)
 def add(
     library: _Library,
@@ -75,7 +90,7 @@ def add(
             "archives.",
             "PATH",
         ),
-        inputs.all_absent,
+        _readable,
     ],
     /,
     *,

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vlar import registry
-from vlar.errors import UsageError
+from vlar.apps.cli import output
+from vlar.errors import ModelError, UsageError
+from vlar.version import is_installed, pip_install
 
 if TYPE_CHECKING:
     from vlar.language.concept import Concept
@@ -147,7 +149,7 @@ def recordings(paths: Sequence[str], modality: str | None) -> tuple[list[Path], 
     """
     from vlar.media.bundle import ENDING
     from vlar.media.lookup import find
-    from vlar.media.video.files import VIDEO_ENDINGS
+    from vlar.media.video.files import VIDEO_ENDINGS, frame_files
     from vlar.types import Failure
 
     files: dict[Path, None] = {}
@@ -172,6 +174,13 @@ def recordings(paths: Sequence[str], modality: str | None) -> tuple[list[Path], 
             kind = modality or "recording"
             message = f"{text}: no {kind} in this folder; give a folder that holds {kind} files"
             failures.append(Failure(Path(text), f"no_{kind}", message))
+    folders = [path for path in files if modality in (None, "video") and frame_files(path)]
+    for path in folders[:1]:
+        more = f" ({len(folders)} such folders)" if len(folders) > 1 else ""
+        output.note(
+            f"vlar: {path}: its {len(frame_files(path))} numbered pictures are one clip, 25 a "
+            f"second{more}; for photos one by one, give the files"
+        )
     return list(files), failures
 
 
@@ -227,6 +236,7 @@ def load_model(
     """
     from vlar.model.model import load
 
+    require_torch(spec)
     if library is not None and dtype is None:
         from vlar.library.library import Library
         from vlar.library.model_provider import in_type_of
@@ -237,6 +247,22 @@ def load_model(
     for watch in model_watchers:
         watch(model)
     return model
+
+
+def require_torch(spec: str) -> None:
+    """Refuse a model of the catalogue that needs torch where that is not installed.
+
+    Raises:
+        ModelError: it is; the message names both of its needs, the library and the weights.
+    """
+    from vlar.encoders.catalogue import entries
+
+    row = None if is_installed("torch") else entries().get(spec.partition("+")[0])
+    if row is not None and row.hub_name:
+        raise ModelError(
+            f"{spec} needs torch and {output.file_size(row.download_mb * 1e6)} of weights, and "
+            f"torch is not installed: {pip_install('clip')} && vlar models get {row.alias}"
+        )
 
 
 def concepts(library: str | None) -> Mapping[str, Concept] | None:

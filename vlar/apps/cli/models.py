@@ -12,7 +12,7 @@ from vlar.apps.cli import inputs, output
 from vlar.apps.cli.exits import exit_code
 from vlar.apps.cli.progress import progress
 from vlar.apps.cli.verb import verb
-from vlar.errors import ModelError, UsageError, VlarError
+from vlar.errors import UsageError, VlarError
 from vlar.options import Option
 from vlar.version import is_installed, pip_install
 
@@ -291,13 +291,8 @@ def _get_model(name: str, accept_licence: bool, check: bool) -> None:
     from vlar.model.folder import read_manifest
     from vlar.model.hub import fetch
 
-    row = entries().get(name)
-    if check and row is not None and row.hub_name and not is_installed("torch"):
-        raise ModelError(
-            f"{name} needs torch and {output.file_size(row.download_mb * 1e6)} of weights, and "
-            f"torch is not installed: {pip_install('clip')} && vlar models get {name}; --no-check "
-            "fetches the weights alone"
-        )
+    if check:
+        inputs.require_torch(name)
     with progress(f"asking the hub for {name}"):
         if name.startswith(PREFIX):
             folder, commit = fetch(name)

@@ -3,7 +3,7 @@
 A verb is a function. What stands before ``/`` in its signature are arguments, the others are
 options; each is ``Annotated[type, Option(help, spelling, group)]`` (``vlar.options``). A parameter
 with ``Fields(REQUEST)`` stands for all options of a request, one whose type is a dataclass for all
-of its fields. An option that is ``rare`` is not in the help: it is given by ``--set``.
+of its fields. An option that is ``rare`` stands in a panel of its own, below the others.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from vlar.options import (
     COMMON,
     FILES,
     MACHINE,
+    RARE,
     SECOND_OPINION,
     Choices,
     Fields,
@@ -33,8 +34,7 @@ from vlar.options import (
 if TYPE_CHECKING:
     from vlar.types import Failure
 
-RARE = "rare"
-SET = "rare_settings"
+_RARE = "rare"
 _USUAL = {int: "N", Path: "FILE"}  # metavars
 DTYPES = Choices(
     "number type",
@@ -95,7 +95,6 @@ class VerbOptions:
         parameters: As typer reads them.
         choices: The names that an option takes, by parameter.
         groups: Panel of the help, by parameter.
-        rare: Options that ``--set`` gives, by parameter.
         collected: By parameter that stands for several options: makes its value of them, and their
             names.
         inputs: Checks of files, by parameter, which run before the verb does.
@@ -105,7 +104,6 @@ class VerbOptions:
     parameters: list[inspect.Parameter] = field(default_factory=list[inspect.Parameter])
     choices: dict[str, Choices] = field(default_factory=dict[str, Choices])
     groups: dict[str, str] = field(default_factory=dict[str, str])
-    rare: dict[str, str] = field(default_factory=dict[str, str])
     collected: dict[str, tuple[Callable[..., Any], list[str]]] = field(
         default_factory=dict[str, "tuple[Callable[..., Any], list[str]]"]
     )
@@ -147,8 +145,6 @@ def parameters(function: Callable[..., Any], added: Mapping[str, Option]) -> Ver
     for name, option in added.items():
         value = option.type or bool
         _add(verb_options, _option(name, Annotated[value, option], None if option.type else False))
-    if verb_options.rare:
-        _add_set(verb_options)
     return verb_options
 
 
@@ -156,21 +152,6 @@ def _source_docstring(function: Callable[..., Any]) -> str:
     """The docstring of a function from its source, since Python drops it under -OO."""
     source = re.search(r'"""(.*?)"""', inspect.getsource(function), re.DOTALL)
     return source[1] if source else ""
-
-
-def _add_set(found: VerbOptions) -> None:
-    """Let ``--set KEY=VALUE`` of a verb take what is rarely needed; most verbs get it by this."""
-    names = ", ".join(found.rare.values())
-    settings_row = next((row for row in found.parameters if row.name == "settings"), None)
-    if settings_row is not None:
-        option = get_args(settings_row.annotation)[1]
-        option.help = f"{option.help} Rarely needed: {names}."
-        return
-    help_text = f"What is rarely needed: {names}; may be given several times."
-    option = typer.Option("--set", metavar="KEY=VALUE", help=help_text)
-    row = Annotated[list[str] | None, option]
-    found.groups[SET] = COMMON
-    found.parameters.append(_option(SET, row, None))
 
 
 def _note(annotation: Any, kind: type) -> Any:
@@ -211,11 +192,7 @@ def _add(found: VerbOptions, parameter: inspect.Parameter) -> None:
         facts["autocompletion"] = choices.complete
         if choices.checked:
             found.choices[name] = choices
-    if facts.pop("rare"):
-        long = next(flag for flag in facts["names"] if flag.startswith("--"))
-        found.rare[name] = long.partition("/")[0].removeprefix("--")
-        facts["hidden"] = True
-    found.groups[name] = option.group or COMMON
+    found.groups[name] = RARE if facts.pop("rare") else option.group or COMMON
     kind = typer.Argument if parameter.kind is parameter.POSITIONAL_ONLY else typer.Option
     option_made = kind(*facts.pop("names"), **facts)
     only = inspect.Parameter.KEYWORD_ONLY
@@ -227,7 +204,7 @@ def _facts(parameter: inspect.Parameter, value: Any, option: Option) -> dict[str
     tokens = option.spelling.split()
     names = [token for token in tokens if token.startswith("-")]
     least, most = option.limits
-    words = [t for t in tokens if t not in (*names, RARE) and not (".." in t and t[0].isdigit())]
+    words = [t for t in tokens if t not in (*names, _RARE) and not (".." in t and t[0].isdigit())]
     kinds = set(get_args(value) or [value])
     if parameter.kind is not parameter.POSITIONAL_ONLY and "--" not in option.spelling:
         name = parameter.name.replace("_", "-")
@@ -240,5 +217,5 @@ def _facts(parameter: inspect.Parameter, value: Any, option: Option) -> dict[str
         "help": option.help.replace("``", ""),
         "min": least,
         "max": most,
-        "rare": RARE in tokens,
+        "rare": _RARE in tokens,
     }

@@ -42,13 +42,13 @@ def line(text: str, *, flush: bool = False, strong: int = 0) -> None:
     Args:
         text: The line.
         flush: Show it at once, also in a pipe.
-        strong: How many characters at its end a terminal shows in bold, a verdict in colour too;
+        strong: How many characters at its start a terminal shows in bold, a verdict in colour too;
             0 for none.
     """
     if strong and has_colours():
-        verdict = text[-strong:]
-        style = _BOLD + next((colour for words, colour in _COLOURS if words.match(verdict)), "")
-        print(f"{plain(text[:-strong])}{style}{plain(verdict)}{_NORMAL}", flush=flush)
+        verdict = text[:strong]
+        style = _BOLD + next((c for words, c in _COLOURS if words.match(verdict.lstrip())), "")
+        print(f"{style}{plain(verdict)}{_NORMAL}{plain(text[strong:])}", flush=flush)
         return
     print(plain(text), flush=flush)
 
@@ -147,7 +147,7 @@ def row(data: Any, *lines: str, strong: int = 0) -> None:
     Args:
         data: Content of the object.
         lines: The same in words; none prints nothing without ``--json``.
-        strong: How many characters at the end of each line a terminal shows in bold.
+        strong: How many characters at the start of each line a terminal shows in bold.
     """
     if _kept is not None:
         _kept.append(data if isinstance(data, dict) else data.to_dict())
@@ -177,15 +177,14 @@ def failure(failed: Failure) -> None:
 
 
 def classification(answer: Classification, *, several: bool = False) -> None:
-    """A row of a block of lines: the file, its span and the verdict, then one line a label.
+    """A row of a block of lines: the verdict, the file and its span, then one line a label.
 
     Args:
         answer: The answer.
         several: Whether any number of labels may fit.
     """
     first, *further = answer.lines(several=several)
-    start = first.rindex(answer.sentence(several=several))
-    row(answer, first, strong=len(first) - start)
+    row(answer, first, strong=len(answer.sentence(several=several)))
     text(*further)
 
 

@@ -17,6 +17,8 @@ T = TypeVar("T")
 
 FIRST_S = 1.0  # seconds until the first plain line
 EVERY_S = 10.0  # seconds between two plain lines
+_SURE_S = 5.0  # of a stage, from which the time that it still takes is stated
+_MINUTES_S = 120.0  # from which that is in minutes
 
 
 class Progress:
@@ -70,6 +72,12 @@ class Progress:
         self._total = self._total if total is None else total
         self._changed()
 
+    def counted(self, rows: Iterable[T]) -> Iterator[T]:
+        """Pass rows through and count each as one unit."""
+        for row in rows:
+            yield row
+            self(1)
+
     def text(self) -> str:
         """The state in words: ``indexing: 3 of 40 files``."""
         text = f"{self._what}: {self._done} {self._unit}" if self._done else self._what
@@ -77,7 +85,17 @@ class Progress:
             text = self._what
         elif self._total is not None:
             text = f"{self._what}: {self._done} of {self._total} {self._unit}"
-        return output.plain(f"{text}, {self._more}" if self._more else text)
+        return output.plain(", ".join(filter(None, (text, self._more, self._left()))))
+
+    def _left(self) -> str:
+        """The time that the other units take at the pace of those before: ``about 40 s left``."""
+        spent_s = time.monotonic() - self._begin_s
+        if not self._done or self._total is None or spent_s < _SURE_S or self._done >= self._total:
+            return ""
+        left_s = spent_s / self._done * (self._total - self._done)
+        if left_s < _MINUTES_S:
+            return f"about {left_s:.0f} s left"
+        return f"about {left_s / 60:.0f} min left"
 
     def _changed(self) -> None:
         """Show the new state."""
@@ -165,7 +183,5 @@ def progress(
 
 def track(rows: Iterable[T], what: str, total: int | None, unit: str = "files") -> Iterator[T]:
     """Pass rows through and count each as one unit."""
-    with progress(what, total, unit) as advance:
-        for row in rows:
-            yield row
-            advance(1)
+    with progress(what, total, unit) as shown:
+        yield from shown.counted(rows)

@@ -164,7 +164,8 @@ def _note(reports: list[QueryReport], hits: Hits, min_probability: float) -> Non
     elif hits.weak:
         least = f"{max(hit.probability for hit in hits):.1%}"
         which = f"its least sure phrase has {least}" if hits[0].parts else least
-        output.note(f"vlar: the best match is weak ({which}); the library may not show this")
+        help_text = "the library may not show this, or a larger model finds it: vlar models"
+        output.note(f"vlar: the best match is weak ({which}); {help_text}")
 
 
 def _nothing(reports: list[QueryReport], min_probability: float) -> str:

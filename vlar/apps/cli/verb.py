@@ -16,8 +16,8 @@ from typer.core import TyperCommand
 from vlar.apps.cli import options, output
 from vlar.apps.cli.exits import EXIT_NOTHING_USABLE, run
 from vlar.apps.cli.options import VerbOptions
-from vlar.options import COMMON, FILES, GROUPS, MACHINE, Choices, Option
-from vlar.registry import shelf, unknown_name
+from vlar.options import COMMON, FILES, GROUPS, MACHINE, RARE, Choices, Option
+from vlar.registry import shelf
 
 RECEIPT_VERBS = ("classify", "query", "timeline")
 _EXAMPLES = "Examples:"
@@ -58,7 +58,6 @@ def verb(
         facts = {
             "choices": command_made.choices,
             "groups": command_made.groups,
-            "rare": tuple(command_made.rare),
         }
         command = type("Command", (_Command,), facts)
         text = command_made.text
@@ -97,11 +96,8 @@ def _runner(function: Verb, main: bool) -> tuple[VerbOptions, Callable[..., None
         for name in added:
             del values[name]
         typed = dict(values)
-        settings = values.pop(options.SET, None)
 
         def checked() -> int:
-            for setting in settings or ():  # ``_Command`` has read those that there are
-                raise unknown_name("setting", setting.partition("=")[0], options_made.rare.values())
             for name, choices in options_made.choices.items():
                 choices.check(values[name])
             for name, look_at in options_made.inputs.items():
@@ -135,7 +131,6 @@ class _Command(TyperCommand):
 
     choices: dict[str, Choices]
     groups: dict[str, str]
-    rare: tuple[str, ...]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -155,10 +150,9 @@ class _Command(TyperCommand):
         return super().get_help(ctx)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Read ``--set KEY=VALUE`` of what is rarely needed as the option of that name."""
-        words = _spelled_out(args, self._rare_options())
+        """Let the error of an unknown option name the one that is meant."""
         try:
-            return super().parse_args(ctx, words)
+            return super().parse_args(ctx, args)
         except Exception as error:
             if (name := getattr(error, "option_name", None)) and hasattr(error, "possibilities"):
                 self._suggest(cast("Any", error), name)
@@ -166,8 +160,7 @@ class _Command(TyperCommand):
 
     def _suggest(self, error: Any, name: str) -> None:
         """Let the error of an unknown option name the one that is meant, and no others."""
-        shown = [p for p in self.params if not getattr(p, "hidden", False)]
-        names = [option[2:] for p in shown for option in p.opts if option.startswith("--")]
+        names = [option[2:] for p in self.params for option in p.opts if option.startswith("--")]
         near = difflib.get_close_matches(name.lstrip("-"), names, 1, _NEAR)
         error.possibilities = None
         if near:
@@ -176,19 +169,15 @@ class _Command(TyperCommand):
             setting = name.lstrip("-").replace("-", "_")
             error.message = f"No such option: {name}; a setting is given by --set {setting}=VALUE"
 
-    def _rare_options(self) -> dict[str, Any]:
-        """The options that ``--set`` gives, by the names that they have there."""
-        rare = [parameter for parameter in self.params if parameter.name in self.rare]
-        return {name.lstrip("-"): option for option in rare for name in option.opts}
-
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """The options in panels where there are many, those that everybody needs first."""
         rows: dict[str, list[tuple[str, str]]] = {"Arguments": []}
         rows |= {"Options" if group == COMMON else group: [] for group in GROUPS}
-        shown = [p for p in self.get_params(ctx) if not getattr(p, "hidden", False)]
+        shown = self.get_params(ctx)
         several = len(shown) > _MANY
         for parameter in shown:
-            group = self.groups.get(parameter.name or "", MACHINE) if several else COMMON
+            group = self.groups.get(parameter.name or "", MACHINE)
+            group = group if several or group == RARE else COMMON
             panel = "Options" if group == COMMON else group
             panel = "Arguments" if parameter.param_type_name == "argument" else panel
             record = parameter.get_help_record(ctx)
@@ -216,37 +205,6 @@ class _Command(TyperCommand):
             with formatter.section("Examples"):
                 for line in self.examples:
                     formatter.write(f"{'':>{formatter.current_indent}}{line}\n")
-
-
-def _spelled_out(args: list[str], rare: dict[str, Any]) -> list[str]:
-    """Arguments with ``--set KEY=VALUE`` of a rare option as that option.
-
-    >>> _spelled_out(["a", "--set", "x=1"], {})
-    ['a', '--set', 'x=1']
-    """
-    spelled: list[str] = []
-    waiting = list(args)
-    while waiting:
-        word = waiting.pop(0)
-        setting = word.partition("=")[2] if word.startswith("--set=") else ""
-        if word == "--set" and waiting:
-            setting = waiting[0]
-        name, _, value = setting.partition("=")
-        option = rare.get(name.strip().replace("_", "-"))
-        if option is None:
-            spelled.append(word)
-            if word == "--":
-                return spelled + waiting
-            continue
-        if word == "--set":
-            waiting.pop(0)
-        if not option.is_flag:
-            spelled += [option.opts[0], value.strip()]
-        elif value.strip().lower() in ("true", "yes", "1"):
-            spelled.append(option.opts[0])
-        elif option.secondary_opts:
-            spelled.append(option.secondary_opts[0])
-    return spelled
 
 
 def _without_type(record: Callable[..., Any], ctx: Any) -> tuple[str, str] | None:

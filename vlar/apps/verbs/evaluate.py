@@ -85,7 +85,6 @@ def evaluate(
             "annotations of any format. With --truth: the recordings.",
             "LABELLED",
         ),
-        inputs.require_support,
     ],
     /,
     *,
@@ -102,6 +101,15 @@ def evaluate(
         vlar evaluate lite checked.csv --against mine
         vlar evaluate mine videos --unlabelled
     """
+    from vlar.encoders.model_spec import MODEL_MANIFEST
+
+    no_model = Path(model).exists() and not Path(model, MODEL_MANIFEST).exists()
+    if no_model and not Path(labelled).exists():
+        raise UsageError(
+            f"{labelled!r} is not a folder or a file, and {model!r} is not a model; MODEL stands "
+            f"first: vlar evaluate {labelled} {model}"
+        )
+    inputs.require_support(labelled)
     if flags.unlabelled:
         return _unlabelled(model, labelled, flags, machine)
     if flags.truth is not None:

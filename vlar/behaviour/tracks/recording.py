@@ -180,8 +180,8 @@ def _in_time(tracks: PointTracks, fps: float | None) -> PointTracks:
     rate = tracks.rate_hz or fps
     if rate is None:
         raise ValueError(
-            "it states no frame rate; write 'fps = 30' into layout.toml next to it (adapt, "
-            "timeline and evaluate take --fps, fps=..., too)"
+            "it states no frame rate; write 'fps = 30' into layout.toml next to it, which every "
+            "verb reads (adapt, timeline and evaluate take --fps, too)"
         )
     if not 0 < rate <= 1e5:
         raise ValueError(f"the frame rate {rate:g} is not a number above 0")

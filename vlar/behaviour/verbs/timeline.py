@@ -165,7 +165,7 @@ def annotated_timeline(paths: list[str], model: str, flags: TimelineOptions) -> 
                 text = f"{row.label}, {output.percent(row.probability or 0)}"
                 text += ", doubtful" if doubt else ""
                 facts = {**row.to_dict(), "doubtful": doubt}
-                output.row(facts, f"{row.recording}  {output.span(row)}  {text}", strong=len(text))
+                output.row(facts, f"{text}  {row.recording}  {output.span(row)}", strong=len(text))
     if out is not None and answered:
         rate = flags.fps or timeline_of(recogniser).source.get("fps")
         for note in segments.save(out, good, fps=rate):
@@ -313,7 +313,7 @@ def _print(rows: Iterable[AnswerSegment | Failure]) -> tuple[list[AnswerSegment]
             continue
         good.append(row)
         answer = f"{row.label or UNKNOWN}, {output.percent(row.probability)}"
-        output.row(row, f"{row.path}  {output.span(row)}  {answer}", strong=len(answer))
+        output.row(row, f"{answer}  {row.path}  {output.span(row)}", strong=len(answer))
     return good, failed
 
 

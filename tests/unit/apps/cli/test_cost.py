@@ -1,4 +1,4 @@
-"""A costly answer over time is announced after its first windows, and counted window by window."""
+"""An answer over time is counted window by window, and the time that is left is stated."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from pathlib import Path
 import pytest
 
 from tests import videos
-from vlar.apps.cli import classify
+from vlar.apps.cli import classify, progress
 from vlar.apps.cli.progress import Progress
-from vlar.types import Failure
 
 
-@pytest.mark.parametrize(("each_s", "total", "told"), [(1.0, 100, True), (0.01, 100, False)])
-def test_a_cost_above_20_s_is_told_once(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, each_s, total, told
-):
-    spent = [0.0]
-    monkeypatch.setattr(classify.time, "process_time", lambda: spent[0])
-
-    def rows():
-        for _ in range(total):
-            spent[0] += each_s
-            yield Failure(Path("a.mp4"), "decode", "a.mp4: broken")
-
+@pytest.mark.parametrize(
+    ("each_s", "text"),
+    [
+        (1.0, "classifying: 40 of 100 windows, about 60 s left"),
+        (9.0, "classifying: 40 of 100 windows, about 9 min left"),
+        (0.1, "classifying: 40 of 100 windows"),  # too soon to state a time
+    ],
+)
+def test_the_time_that_is_left_is_stated(monkeypatch: pytest.MonkeyPatch, each_s: float, text: str):
+    now_s = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now_s[0])
     shown = Progress()
-    shown.stage("classifying", total=total, unit="windows")
-    assert len(list(classify._timed(rows(), shown, total))) == total
-    assert shown.text() == f"classifying: {total} of {total} windows"
-    lines = [line for line in capsys.readouterr().err.splitlines() if "processor time" in line]
-    assert lines == (["vlar: 100 windows; about 92 s of processor time more"] if told else [])
+    shown.stage("classifying", total=100, unit="windows")
+    rows = shown.counted(range(100))
+    for row in rows:
+        if row == 40:
+            assert shown.text() == text
+        now_s[0] += each_s
+    assert shown.text() == "classifying: 100 of 100 windows"
 
 
 def test_windows_are_counted_before_they_are_read(tmp_path: Path):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.command_line import invoke
+from vlar.apps.cli import inputs
 from vlar.model import model as models
 
 SUPPORT = "give a folder with one folder of videos per label"
@@ -20,7 +21,9 @@ MISTAKES = {
     "adapt none --out m --metod ridge": "did you mean --method?",
     "adapt none --out m --epochs 3": "a setting is given by --set epochs=VALUE",
     "evaluate lite none.csv": f"none.csv: no such folder or file; {SUPPORT}",
+    "evaluate . lite": "MODEL stands first: vlar evaluate lite .",
     "index add a.vlar none.mp4": "none.mp4: no such file; check the path",
+    "index add . lib.vlar": "it stands first: vlar index add lib.vlar PATH",
     "timeline none.mp4 b.mp4 --labels a,b": "b.mp4: no such file; check the path",
     "review lite none.mp4 --labels a,b": "none.mp4: no such file; check the path",
     "calibrate none --out m": f"none: no such folder or file; {SUPPORT}",
@@ -41,6 +44,30 @@ def test_a_mistake_is_answered_before_a_model_loads(
     assert answer.exit_code == 2
     assert MISTAKES[command] in " ".join(answer.output.split())
     assert "Possible options" not in answer.output
+
+
+def test_two_needs_of_a_model_are_named_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    (tmp_path / "a.mp4").touch()
+    monkeypatch.setattr(inputs, "is_installed", lambda module: module != "torch")
+    for name in ("clip", "clip+motion"):
+        answer = invoke(["classify", str(tmp_path / "a.mp4"), "--labels", "a", "--model", name])
+        text = " ".join(answer.output.split())
+        assert answer.exit_code == 2
+        assert f"{name} needs torch and " in text
+        assert "MB of weights" in text
+        assert "[clip]' && vlar models get clip" in text
+    inputs.require_torch("lite")  # needs none
+
+
+def test_pictures_that_are_one_clip_are_named(tmp_path: Path, capsys: pytest.CaptureFixture):
+    for name in ("a1.jpg", "a2.jpg"):
+        (tmp_path / name).touch()
+    files, failures = inputs.recordings([str(tmp_path)], "video")
+    assert (files, failures) == ([tmp_path], [])
+    note = f"{tmp_path}: its 2 numbered pictures are one clip, 25 a second; for photos one by one"
+    assert note in capsys.readouterr().err
+    inputs.recordings([str(tmp_path / "a1.jpg")], "video")
+    assert not capsys.readouterr().err
 
 
 def test_an_option_like_no_other_gets_no_advice():

@@ -40,7 +40,7 @@ def test_an_unsure_answer_tells_what_helps(capsys: pytest.CaptureFixture):
     row = replace(answer(0.4, 0.3, 0.25), body=0.0)
     output.classification(row)
     first, advice, *_ = capsys.readouterr().out.splitlines()
-    assert first.endswith("unsure: riding a bike 30 %, unknown 40 %")
+    assert first.startswith("unsure: riding a bike 30 %, unknown 40 %  a.mp4  ")
     assert advice == (
         "  riding a bike and cooking compete; no whole body is seen; give fewer labels, or three "
         "examples of each: vlar adapt; or a larger model: vlar models"
@@ -219,7 +219,7 @@ SCRIPT = """
 from vlar.apps.cli import output
 from vlar.apps.cli.progress import progress
 with progress("working", 2):
-    output.line("clip.mp4  " + "long " * 30 + "verdict", strong=7)
+    output.line("verdict  clip.mp4" + " long" * 30, strong=7)
     output.note("a remark")
 """
 
@@ -251,7 +251,7 @@ def terminal(script: str, **environment: str) -> str:
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="no pseudo terminals here")
 def test_long_answers_stay_in_one_piece_and_verdicts_are_bold():
     shown = terminal(SCRIPT)
-    assert "long " * 30 in shown  # a terminal wraps by itself; a copied path has no line end
+    assert " long" * 30 in shown  # a terminal wraps by itself; a copied path has no line end
     assert "\x1b[1mverdict\x1b[0m" in shown
     assert "working: 0 of 2 files" in shown
     assert "a remark" in shown
@@ -319,10 +319,10 @@ def test_bold_only_on_a_terminal(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
-    output.line("clip.mp4  wave\x1b[2J", strong=8)
+    output.line("wave\x1b[2J  clip.mp4", strong=8)
     shown = capsys.readouterr().out
     assert shown == (
-        "clip.mp4  \x1b[1mwave\\x1b[2J\x1b[0m\n" if bold else "clip.mp4  wave\\x1b[2J\n"
+        "\x1b[1mwave\\x1b[2J\x1b[0m  clip.mp4\n" if bold else "wave\\x1b[2J  clip.mp4\n"
     )
 
 
@@ -340,8 +340,8 @@ def test_a_verdict_has_its_colour(monkeypatch, capsys, verdict: str, colour: str
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    output.line(f"clip.mp4  {verdict}", strong=len(verdict))
-    assert capsys.readouterr().out == f"clip.mp4  \x1b[1m{colour}{verdict}\x1b[0m\n"
+    output.line(f"{verdict}  clip.mp4", strong=len(verdict))
+    assert capsys.readouterr().out == f"\x1b[1m{colour}{verdict}\x1b[0m  clip.mp4\n"
 
 
 PACKAGE = Path(vlar.__file__).parent
