@@ -135,6 +135,7 @@ def test_a_head_that_was_an_entry_of_the_manifest_is_found(tmp_path: Path):
     path, answers = tmp_path / "cage0_dlc.csv", json.loads((tmp_path / "answers.json").read_text())
     model = vlar.load(tmp_path / "bouts")
     rows = [row.to_dict() | {"recording": path.name} for row in vlar.behaviour.bouts(model, path)]
+    assert {row.pop("rater")[:6] for row in rows} == {"bouts "}  # model, fingerprint, date
     assert len(rows) > 10
     assert_equal(rows, answers)
     before, after = (

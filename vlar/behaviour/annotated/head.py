@@ -10,6 +10,7 @@ Letters: S steps of time, F features, K labels of a track.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -132,6 +133,14 @@ class TimelineHead(ModelHead):
     def labels(self) -> tuple[str, ...]:
         """All labels, without the background, each once."""
         return tuple(dict.fromkeys(name for track in self.tracks for name in track.labels if name))
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of its arrays, in twelve letters."""
+        digest = hashlib.sha256()
+        for name, array in sorted(self.state().items()):
+            digest.update(name.encode() + np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()[:12]
 
     def state(self) -> Arrays:
         """Arrays to save."""

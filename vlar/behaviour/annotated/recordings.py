@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -148,6 +149,8 @@ def bouts(
 ) -> list[Segment]:
     """Bouts of a recording, in the clock of its file.
 
+    Their rater is the name and the fingerprint of the model, and the date.
+
     Args:
         model: A model that ``learn`` made.
         recording: A recording of the kind that the model learned from.
@@ -165,7 +168,15 @@ def bouts(
     """
     head, encoder = timeline_of(model), model.encoder
     choices: Any = {"fps": fps, "layout": layout, "px_per_cm": px_per_cm, "force": force}
-    return bouts_by(head, Path(recording), encoder=encoder, report=report, **choices)
+    rows = bouts_by(head, Path(recording), encoder=encoder, report=report, **choices)
+    rater = rater_of(model)
+    return [replace(row, rater=rater) for row in rows]
+
+
+def rater_of(model: Model) -> str:
+    """Name and fingerprint of a model that ``learn`` made, and the date of today."""
+    day = time.strftime("%Y-%m-%d")
+    return f"{Path(model.name).name} {timeline_of(model).fingerprint} {day}"
 
 
 def bouts_by(

@@ -7,13 +7,14 @@ learned from already. Spans are alike that show similar answers and changes of a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from vlar.behaviour.annotated.head import timeline_of
-from vlar.behaviour.annotated.recordings import answers_of
+from vlar.behaviour.annotated.recordings import answers_of, rater_of
 from vlar.behaviour.annotated.support import Taught, support_of
 from vlar.errors import UsageError
 from vlar.media.lookup import reader
@@ -66,11 +67,11 @@ def review(
         )
     distance = _distance(facts, facts[learned_mask]) if learned_mask.any() else np.ones(len(spans))
     chosen: list[Segment] = []
-    waiting = ~learned_mask
+    rater, waiting = rater_of(loaded), ~learned_mask
     for _ in range(count):
         value = np.where(waiting, unsure * np.maximum(distance, 1e-6), -1.0)
         best = int(value.argmax())
-        chosen.append(spans[best])
+        chosen.append(replace(spans[best], rater=rater))
         waiting[best] = False
         distance = np.minimum(distance, _distance(facts, facts[best : best + 1]))
     return chosen

@@ -13,14 +13,16 @@ from typing import Any
 
 from vlar.files.reading import parse_json
 from vlar.registry import register
-from vlar.segments.base import AnnotationFormat, Options, Rows, Source, Table, Written
+from vlar.segments.base import OPTIONAL, AnnotationFormat, Options, Rows, Source, Table, Written
 from vlar.segments.segment import Segment
 from vlar.segments.spans import without_overlap
 from vlar.segments.tables import seconds
 
 _KEYS = "abcdefghijklmnopqrstuvwxyz0123456789"
 _NAN = re.compile(rb"(?<=[\[,:\s])NaN(?=\s*[\],}])")
-_Event = tuple[float, str, str, tuple[str, ...]]
+_ORIGIN = ("rater", "probability")
+_MARK = "vlar "  # how a comment on an event begins that holds them
+_Event = tuple[float, str, str, tuple[str, ...], str]
 _State = tuple[str, str, tuple[str, ...]]
 _Behaviours = dict[str, dict[str, Any]]
 
@@ -36,7 +38,7 @@ class BorisProject(AnnotationFormat):
     name = "boris"
     endings = frozenset({".boris"})
     default_for = frozenset({".boris"})
-    holds = frozenset({"recording", "subject", "tier", "modifiers"})
+    holds = frozenset(OPTIONAL)
     several = True
     adds = True
     loses = "overlapping states of one subject, behaviour and modifiers; times below 1 ms"
@@ -120,7 +122,8 @@ def _events(observation: dict[str, Any]) -> tuple[list[_Event], int]:
     for row in rows:
         time = seconds(row[0])
         if time is not None:
-            events.append((time, str(row[1] or ""), str(row[2]), modifiers_of(row[3:4])))
+            comment = str(row[4]) if len(row) > 4 else ""
+            events.append((time, str(row[1] or ""), str(row[2]), modifiers_of(row[3:4]), comment))
     return sorted(events, key=lambda event: event[0]), len(rows) - len(events)
 
 
@@ -130,6 +133,22 @@ def modifiers_of(cells: Iterable[Any]) -> tuple[str, ...]:
     return () if all(part in ("", "None") for part in parts) else parts
 
 
+def comment_of(row: Segment) -> str:
+    """Comment on an event that holds the rater and the probability of a segment, if any."""
+    facts = {name: value for name in _ORIGIN if (value := getattr(row, name)) not in ("", None)}
+    return _MARK + json.dumps(facts, ensure_ascii=False) if facts else ""
+
+
+def origin_of(comment: str) -> tuple[str, float | None]:
+    """Rater and probability of a comment; of one that a person wrote none."""
+    try:
+        facts = parse_json(comment.removeprefix(_MARK).encode()) if _MARK in comment[:5] else {}
+        rater, share = (facts.get(name) for name in _ORIGIN)
+        return str(rater or ""), None if share is None else float(share)
+    except (ValueError, TypeError, AttributeError):
+        return "", None
+
+
 def _segments(
     name: str, observation: dict[str, Any], behaviours: _Behaviours
 ) -> tuple[list[Segment], list[str]]:
@@ -137,21 +156,23 @@ def _segments(
     segments: list[Segment] = []
     events, timeless = _events(observation)
     notes = [f"{timeless} events have no time and are left out"] if timeless else []
-    started: dict[_State, float] = {}
+    started: dict[_State, tuple[float, tuple[str, float | None]]] = {}
     unknown: Counter[str] = Counter()
-    for time, subject, code, modifiers in events:
+    for time, subject, code, modifiers, comment in events:
         behaviour = behaviours.get(code, {})
         unknown.update([] if behaviour else [code])
         category = str(behaviour.get("category") or "")
-        start = time
+        start, (rater, share) = time, origin_of(comment)
         if _is_state(behaviour):
             key = (subject, code, modifiers)
             if key not in started:
-                started[key] = time
+                started[key] = time, origin_of(comment)
                 continue
-            start = started.pop(key)
-        segments.append(Segment(name, start, time, code, subject, category, "", modifiers))
-    notes += [unpaired(key, time) for key, time in started.items()]
+            start, (rater, share) = started.pop(key)
+        segments.append(
+            Segment(name, start, time, code, subject, category, rater, modifiers, share)
+        )
+    notes += [unpaired(key, time) for key, (time, _) in started.items()]
     notes += [f"{code!r} is not in the ethogram: {n} point events" for code, n in unknown.items()]
     if offset := seconds(observation.get("time offset") or 0):
         notes.append(f"its time offset of {offset:g} s is not added to the times")
@@ -202,7 +223,7 @@ def _add(
     held = {_rounded(row) for row in present}
     fresh = [row for row in rows if _rounded(row) not in held]
     fresh, joined = without_overlap(fresh, lambda s: (_state(s), s.is_point))
-    counts = Counter(event[1:] for event in _events(observation)[0])
+    counts = Counter(event[1:4] for event in _events(observation)[0])
     spans: dict[_State, list[tuple[float, float]]] = defaultdict(list)  # they do not overlap
     for row in present:
         spans[_state(row)].append((row.start_s, row.end_s))
@@ -225,7 +246,7 @@ def _add(
         insort(spans[key], (row.start_s, row.end_s))
         for time in (row.start_s, row.end_s) if state else (row.start_s,):
             text = "|".join(part.replace("|", "/") or "None" for part in row.modifiers)
-            event = [round(time, 3), row.subject, row.label, text, ""]
+            event = [round(time, 3), row.subject, row.label, text, comment_of(row)]
             events.append(event + ["NA"] * (width - len(event)))
     # Stable: the stop of a state stays before the start of the next at the same time.
     times = [seconds(event[0]) or 0.0 for event in events]

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from vlar.behaviour.formats.boris import modifiers_of, unpaired
+from vlar.behaviour.formats.boris import comment_of, modifiers_of, origin_of, unpaired
 from vlar.registry import register
-from vlar.segments.base import SHEET, AnnotationFormat, Options, Rows, Source, Table, Written
+from vlar.segments.base import (
+    OPTIONAL,
+    SHEET,
+    AnnotationFormat,
+    Options,
+    Rows,
+    Source,
+    Table,
+    Written,
+)
 from vlar.segments.segment import Segment
 from vlar.segments.tables import (
     Row,
@@ -87,6 +96,7 @@ class _Content:
     def segment(self, row: Mapping[str, str], start_s: float, end_s: float) -> Segment:
         """The segment of a row."""
         subject = row.get("Subject", "")
+        rater, share = origin_of(first_cell(row, "Comment start", "Comment"))
         return Segment(
             row.get("Observation id") or self.recording,
             start_s,
@@ -94,8 +104,9 @@ class _Content:
             row["Behavior"],
             "" if subject.lower() == _NOBODY.lower() else subject,
             row.get("Behavioral category", ""),
-            "",
+            rater,
             modifiers_of(row[name] for name in self._details),
+            share,
         )
 
 
@@ -120,7 +131,7 @@ class _Export(AnnotationFormat):
     """Behaviour that both exports share: rows are added, those of the file stay."""
 
     endings = frozenset({".csv", ".tsv", ".txt", SHEET})
-    holds = frozenset({"recording", "subject", "tier", "modifiers"})
+    holds = frozenset(OPTIONAL)
     several = True
     adds = True
     columns = ""
@@ -160,6 +171,7 @@ def _common(segment: Segment) -> dict[str, str]:
         "Behavior": segment.label,
         "Behavioral category": segment.tier,
         "Modifiers": "|".join(segment.modifiers),
+        **dict.fromkeys(("Comment", "Comment start"), comment_of(segment)),
     }
 
 

@@ -12,12 +12,15 @@ from pathlib import PurePath
 from vlar.registry import register
 from vlar.segments.base import AnnotationFormat, Options, Rows, Source, Table, Written
 from vlar.segments.segment import Segment
+from vlar.segments.tables import seconds
 from vlar.segments.xml import LARGE, parse, text_of
 
 _Span = tuple[float, float]
 _RECORDING = "vlar recording"  # of the header: a recording whose name is not that of the media
 NAMELESS = "default"
 """Identifier of the tier of segments that have none."""
+_TYPE = "default-lt"
+_SHARES = "vlar-probability"  # type of the tier below another one with its probabilities
 _XSI = "{http://www.w3.org/2001/XMLSchema-instance}noNamespaceSchemaLocation"
 _CONSTRAINTS = {
     "Time_Subdivision": "Time subdivision of parent annotation's time interval, no time gaps "
@@ -41,7 +44,7 @@ class Elan(AnnotationFormat):
     name = "elan"
     endings = frozenset({".eaf"})
     default_for = frozenset({".eaf"})
-    holds = frozenset({"recording", "subject", "tier", "rater"})
+    holds = frozenset({"recording", "subject", "tier", "rater", "probability"})
     adds = True
     loses = "times below 1 ms; overlaps within a tier move to a tier of their own"
 
@@ -54,7 +57,13 @@ class Elan(AnnotationFormat):
         document = _Document(parse(source.data, LARGE))
         recording = document.recording or source.stem
         segments: list[Segment] = []
-        for tier in document.root.iter("TIER"):
+        tiers, below = document.tiers(_SHARES)
+        shares = {
+            row.get("ANNOTATION_REF", ""): seconds(document.value(row))
+            for tier in below
+            for row in tier.iter("REF_ANNOTATION")
+        }
+        for tier in tiers:
             name = tier.get("TIER_ID", "")
             for annotation in tier.iter():
                 span = document.spans.get(annotation.get("ANNOTATION_ID", ""))
@@ -76,6 +85,7 @@ class Elan(AnnotationFormat):
                         "" if name == NAMELESS else name,
                         rater,
                         details,
+                        shares.get(annotation.get("ANNOTATION_ID", "")),
                     )
                 )
         return Table(segments, tuple(document.notes), {recording: document.media})
@@ -137,6 +147,13 @@ class _Document:
         self._tiers = {tier.get("TIER_ID"): tier for tier in root.iter("TIER")}
         self.spans = self._aligned()
         self._dependent()
+
+    def tiers(self, kind: str) -> tuple[list[ET.Element], list[ET.Element]]:
+        """Tiers of other types than one, and those of that type."""
+        rows: tuple[list[ET.Element], list[ET.Element]] = [], []
+        for tier in self.root.iter("TIER"):
+            rows[tier.get("LINGUISTIC_TYPE_REF") == kind].append(tier)
+        return rows
 
     def value(self, annotation: ET.Element) -> str:
         """Value of an annotation, else the word of the vocabulary that it refers to."""
@@ -237,17 +254,15 @@ class _Document:
             same = element.get("PARTICIPANT", ""), element.get("ANNOTATOR", "")
             is_free = element.get("PARENT_REF") is None and same == (subject, rater)
             return element if is_free else None
-        kind = "default-lt"
+        return self._new_tier(name, _TYPE, PARTICIPANT=subject, ANNOTATOR=rater)
+
+    def _new_tier(self, name: str, kind: str, **facts: str) -> ET.Element:
+        """A tier without annotations; its type is made where it is absent."""
         if self.root.find(f"LINGUISTIC_TYPE[@LINGUISTIC_TYPE_ID='{kind}']") is None:
-            facts = {
-                "GRAPHIC_REFERENCES": "false",
-                "LINGUISTIC_TYPE_ID": kind,
-                "TIME_ALIGNABLE": "true",
-            }
-            self._insert(ET.Element("LINGUISTIC_TYPE", facts), after=("LINGUISTIC_TYPE", "TIER"))
-        people = {"PARTICIPANT": subject, "ANNOTATOR": rater}
-        facts = {"LINGUISTIC_TYPE_REF": kind, "TIER_ID": name}
-        element = ET.Element("TIER", facts | {key: text for key, text in people.items() if text})
+            element = ET.Element("LINGUISTIC_TYPE", _type(kind))
+            self._insert(element, after=("LINGUISTIC_TYPE", "TIER"))
+        facts = {"LINGUISTIC_TYPE_REF": kind, "TIER_ID": name, **facts}
+        element = ET.Element("TIER", {key: text for key, text in facts.items() if text})
         self._insert(element, after=("TIER", "TIME_ORDER"))
         self._tiers[name] = element
         return element
@@ -266,6 +281,15 @@ class _Document:
         }
         annotation = ET.SubElement(ET.SubElement(tier, "ANNOTATION"), "ALIGNABLE_ANNOTATION", facts)
         ET.SubElement(annotation, "ANNOTATION_VALUE").text = row.label
+        if row.probability is not None:
+            name = f"{tier.get('TIER_ID')} {_SHARES}"
+            below = self._tiers.get(name)
+            if below is None:
+                below = self._new_tier(name, _SHARES, PARENT_REF=tier.get("TIER_ID", ""))
+            parent = facts["ANNOTATION_ID"]
+            facts = {"ANNOTATION_ID": f"a{self._number()}", "ANNOTATION_REF": parent}
+            annotation = ET.SubElement(ET.SubElement(below, "ANNOTATION"), "REF_ANNOTATION", facts)
+            ET.SubElement(annotation, "ANNOTATION_VALUE").text = str(float(row.probability))
 
     def _slot(self, time_s: float) -> str:
         """A new slot, in the order of time."""
@@ -340,6 +364,14 @@ def _interpolated(times: Sequence[float | None]) -> list[float | None]:
     return result
 
 
+def _type(name: str) -> dict[str, str]:
+    """Attributes of a linguistic type: of probabilities one for each annotation above."""
+    below = name == _SHARES
+    facts = {"CONSTRAINTS": "Symbolic_Association"} if below else {}
+    facts |= {"GRAPHIC_REFERENCES": "false", "LINGUISTIC_TYPE_ID": name}
+    return {**facts, "TIME_ALIGNABLE": str(not below).lower()}
+
+
 def _empty(recording: str) -> ET.Element:
     facts = {"AUTHOR": "", "DATE": "2000-01-01T00:00:00+00:00", "FORMAT": "3.0", "VERSION": "3.0"}
     root = ET.Element("ANNOTATION_DOCUMENT", facts)
@@ -352,12 +384,7 @@ def _empty(recording: str) -> ET.Element:
         ET.SubElement(header, "MEDIA_DESCRIPTOR", path)
     ET.SubElement(header, "PROPERTY", {"NAME": "lastUsedAnnotationId"}).text = "0"
     ET.SubElement(root, "TIME_ORDER")
-    kind = {
-        "GRAPHIC_REFERENCES": "false",
-        "LINGUISTIC_TYPE_ID": "default-lt",
-        "TIME_ALIGNABLE": "true",
-    }
-    ET.SubElement(root, "LINGUISTIC_TYPE", kind)
+    ET.SubElement(root, "LINGUISTIC_TYPE", _type(_TYPE))
     for stereotype, text in _CONSTRAINTS.items():
         ET.SubElement(root, "CONSTRAINT", {"DESCRIPTION": text, "STEREOTYPE": stereotype})
     return root

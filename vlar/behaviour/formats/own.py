@@ -11,8 +11,8 @@ from vlar.segments.base import OPTIONAL, AnnotationFormat, Options, Rows, Source
 from vlar.segments.segment import Segment
 from vlar.segments.tables import delimiter, seconds_in, short, text_of
 
-COLUMNS = ("recording", "start_s", "end_s", "label", "subject", "tier", "rater")
-_DETAILS = ("modifiers", "probability")
+_ALWAYS = ("recording", "start_s", "end_s", "label")
+_DETAILS = ("subject", "tier", "modifiers", "probability", "rater")
 _NEEDED = ({"start_s", "end_s", "label"}, {"start", "end", "label"})
 
 
@@ -48,10 +48,10 @@ class OwnTable(AnnotationFormat):
 
     def write(self, segments: Rows, existing: Source | None, options: Options) -> Written:
         """The table; columns of optional fields that no segment uses are left out."""
-        columns = list(COLUMNS[:4])
+        columns = list(_ALWAYS)
         columns += [
             name
-            for name in (*COLUMNS[4:], *_DETAILS)
+            for name in _DETAILS
             if any(getattr(s, name) not in ("", (), None) for s in segments)
         ]
         rows = [[_cell(segment, name) for name in columns] for segment in segments]

@@ -317,7 +317,8 @@ def methods(report: Report) -> str:
     labels = sorted({segment.label for segment in segments})
     subjects = {(s.recording, s.subject) for s in segments}
     chances = [s.probability for s in segments if s.probability is not None]
-    raters = sorted({s.rater for s in segments} - {""})
+    raters = sorted({s.rater for s in segments if s.probability is None} - {""})
+    models = ", ".join(sorted({s.rater for s in segments if s.probability is not None} - {""})[:10])
     parts = [
         f"We analysed {counted(len(content.durations), 'recordings')} ({hours:.3g} h, "
         f"{counted(len(subjects), 'subjects')} of recordings) with "
@@ -327,13 +328,14 @@ def methods(report: Report) -> str:
     if raters:
         parts.append(f"The annotations are by {', '.join(raters[:10])}.")
     if chances:
-        name = f" {report.model}" if report.model else ""
+        name = f" {report.model or models}".rstrip()
         parts.append(
             f"{len(chances)} segments come from a model{name} with a mean probability of "
             f"{sum(chances) / len(chances):.2f} ({sum(p < 0.7 for p in chances)} below .7); they "
             "were not coded by a person, and its agreement with people (vlar agreement) limits "
             "every figure."
         )
+        parts += [f"Their rater is {models}."] if models and report.model else []
         parts += [report.held_out] if report.held_out else []
     parts.append(
         "Share is the time that bouts cover over the duration of the recording, overlaps once; "

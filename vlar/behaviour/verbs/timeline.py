@@ -165,6 +165,7 @@ def annotated_timeline(paths: list[str], model: str, flags: TimelineOptions) -> 
                 text = f"{row.label}, {output.percent(row.probability or 0)}"
                 text += ", doubtful" if doubt else ""
                 facts = {**row.to_dict(), "doubtful": doubt}
+                del facts["rater"]  # it has the date, and an answer is the same on any day
                 output.row(facts, f"{text}  {row.recording}  {output.span(row)}", strong=len(text))
     if out is not None and answered:
         rate = flags.fps or timeline_of(recogniser).source.get("fps")

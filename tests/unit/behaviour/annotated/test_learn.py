@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -87,7 +88,7 @@ def test_a_model_of_bouts_from_end_to_end(folder: Path, tmp_path: Path):
     assert "no format of annotations has the ending '.xyz'" in wrong.stderr
     assert invoke(["timeline", held, "--model", model, "--out", out]).exit_code == 0
     header = Path(out).read_text().partition("\n")[0]
-    assert header == "recording,start_s,end_s,label,probability"
+    assert header == "recording,start_s,end_s,label,probability,rater"
     found = read(out)
     assert {bout.label for bout in found} == {"rest", "run"}
     times = (np.arange(900) + 0.5) * 0.1
@@ -96,12 +97,33 @@ def test_a_model_of_bouts_from_end_to_end(folder: Path, tmp_path: Path):
         for span in spans:
             steps[(times >= span.start_s) & (times < span.end_s)] = span.label
     assert (answers == labels).mean() > 0.9
+    states_model(str(tmp_path), held, model)
     made = ["ethogram", out, "--model", model, "--out", str(tmp_path / "e"), "--duration", "90s"]
     assert invoke(made).exit_code == 0
     assert (
         "Each recording held out in learning, it had kappa"
         in (tmp_path / "e" / "methods.txt").read_text()
     )
+
+
+def states_model(folder: str, recording: str, model: str) -> None:
+    """Files of BORIS and ELAN that are read again still state which model made their bouts."""
+    rater = bouts(vlar.load(model), recording)[0].rater
+    for ending in ("boris", "eaf", "csv"):
+        out, made = f"{folder}/bouts.{ending}", f"{folder}/{ending}"
+        answer = invoke(["timeline", recording, "--model", model, "--out", out, "--json"])
+        assert answer.exit_code == 0
+        assert rater not in answer.stdout  # it has the date
+        assert invoke(["ethogram", out, "--out", made, "--duration", "90s"]).exit_code == 0
+        text = Path(made, "methods.txt").read_text()
+        assert f"{len(read(out))} segments come from a model {rater} with a mean" in text
+        assert "The annotations are by" not in text
+        people = [replace(row, probability=None, rater="Ann") for row in read(out)]
+        write(f"{folder}/people.{ending}", people)
+        assert read(f"{folder}/people.{ending}") == people
+        people = ["ethogram", f"{folder}/people.{ending}", "--out", made, "--duration", "90s"]
+        assert invoke(people).exit_code == 0
+        assert "come from a model" not in Path(made, "methods.txt").read_text()
 
 
 def test_regions_in_centimetres_need_a_scale_that_the_model_keeps(folder: Path, tmp_path: Path):
@@ -281,7 +303,11 @@ def test_one_call_makes_a_model_that_can_be_saved(folder: Path, tmp_path: Path):
     model = vlar.behaviour.learn(paths, read(folder / "bouts.csv"), minutes=1)
     rows = bouts(model, folder / "cage2_dlc.csv")
     model.with_calibration(None).save(tmp_path / "mine")
-    assert bouts(vlar.load(tmp_path / "mine"), folder / "cage2_dlc.csv") == rows
+    again = bouts(vlar.load(tmp_path / "mine"), folder / "cage2_dlc.csv")
+    fingerprint = timeline_of(model).fingerprint
+    day = time.strftime("%Y-%m-%d")
+    assert {row.rater for row in rows} == {f"tracks {fingerprint} {day}"}
+    assert again == [replace(row, rater=f"mine {fingerprint} {day}") for row in rows]
     refused(UsageError, "--truth", bouts, vlar.load("tracks"), folder / "cage2_dlc.csv")
 
 

@@ -47,12 +47,34 @@ def test_events_are_appended_to_the_named_observation(tmp_path: Path):
     assert set(project["observations"]) == {"day 1", "day 2", "new.mp4"}
     after = load(file).segments
     assert [row for row in after if row not in before.segments] == [
-        S("new.mp4", 1, 1, "jump", tier="move"), S("day 1", 3, 3, "jump", tier="move"), WALK
+        S("new.mp4", 1, 1, "jump", tier="move", rater="Ann"), S("day 1", 3, 3, "jump", tier="move"), WALK
     ]  # fmt: skip
     assert any("point event there and loses its end" in note for note in notes)
-    assert "boris holds no rater: 1 segments lose it" in notes
     assert project["behaviors_conf"]["2"]["type"] == "State event"
     assert project["subjects_conf"]["1"]["name"] == "dam"
+
+
+MODEL = 'mine, "best" 0123abcd 2026-12-03'
+MADE = [
+    S("day1", 1, 2, "walk", "m1", "acts", MODEL, (), 0.8712), S("day1", 2, 3, "walk", "m1", "acts", MODEL, (), 1.0),
+    S("day1", 3, 3, "jump", "m1", "acts", MODEL, (), 0.5), S("day1", 4, 6, "sit", "m1", "pose", "Ann"), S("day1", 5, 7, "look"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["a.boris", "a.eaf", "a_tabular.csv", "a_aggregated.tsv", "a.csv"])
+def test_rater_and_probability_of_each_bout_come_back(name: str, tmp_path: Path):
+    file = tmp_path / name
+    assert save(file, MADE) == ()
+    assert load(file).segments == MADE
+    first = file.read_bytes()
+    save(file, MADE)  # nothing is added
+    assert load(file).segments == MADE
+    if name != "a.csv":
+        file.write_bytes(first.replace(b"0.8712", b"n/a"))  # a person changed it
+        assert [row.probability for row in load(file).segments][:2] == [None, 1.0]
+        file.write_bytes(first)
+    save(file, [*MADE, S("day1", 8, 9, "walk", "m1", "more", "Bo")])
+    assert len(load(file).segments) == len(MADE) + 1
 
 
 def test_states_that_boris_cannot_hold_are_named(tmp_path: Path):
