@@ -29,36 +29,27 @@ from vlar.library.library import Library
 from vlar.model.core import EncodedSpan
 from vlar.model.label_heads import LabelClassifier
 from vlar.model.model import Model
+from vlar.segments.tables import text_of
 from vlar.types import Encoded, Failure, Float32, Float64, JsonDict, Window
 
-MEASURES = ("margin", "entropy")
+_COLUMNS = ("path", "label", "start_s", "end_s")
 _LEAST = 1e-6  # of a factor: no clip is ever left out
 
 
-def uncertainty(probability: Float64, measure: str = "margin") -> Float64:
-    """Uncertainty of each answer, 0 to 1.
+def uncertainty(probability: Float64) -> Float64:
+    """Uncertainty of each answer: 1 minus the difference of the two most probable labels.
 
     Args:
         probability: (N, C) of C labels, each row summing to at most 1.
-        measure: ``margin``: 1 minus the difference of the two most probable labels. ``entropy``:
-            the entropy of the labels, divided by its greatest value.
 
     Returns:
-        (N,) float64.
-
-    Raises:
-        UsageError: no measure has this name.
+        (N,) float64, 0 to 1.
     """
-    if measure not in MEASURES:
-        raise UsageError(f"measure {measure!r} is none of {', '.join(MEASURES)}")
     if probability.shape[1] < 2:
         return 1.0 - np.abs(2.0 * probability[:, 0] - 1.0)
     shares = probability / np.maximum(probability.sum(axis=1, keepdims=True), 1e-12)
-    if measure == "margin":
-        best = -np.partition(-shares, 1, axis=1)[:, :2]
-        return 1.0 - (best[:, 0] - best[:, 1])
-    logs = np.log(np.maximum(shares, 1e-12))
-    return -(shares * logs).sum(axis=1) / np.log(probability.shape[1])
+    best = -np.partition(-shares, 1, axis=1)[:, :2]
+    return 1.0 - (best[:, 0] - best[:, 1])
 
 
 def review_order(
@@ -142,18 +133,16 @@ class ReviewCandidates:
     def first(
         self,
         k: int,
-        measure: str = "margin",
         labelled: Collection[tuple[Path, Window | None]] = (),
     ) -> list[ReviewItem]:
         """The ``k`` clips to look at first (``vlar.behaviour.candidates``).
 
         Args:
             k: Greatest number of clips.
-            measure: Measure of the uncertainty.
             labelled: Recordings (absolute paths) and spans whose labels are known already: they are
                 left out, and clips like them come later.
         """
-        unsure = uncertainty(self.probability, measure)
+        unsure = uncertainty(self.probability)
         labelled_mask = np.array([key in labelled for key in self.places], np.bool_)
         waiting = np.flatnonzero(~labelled_mask)
         order = review_order(unsure[waiting], self.vectors[waiting], k, self.vectors[labelled_mask])
@@ -268,13 +257,9 @@ def tasks(items: Sequence[ReviewItem], kind: str, model: str) -> str:
         return json.dumps([_studio_task(item, model) for item in items], indent=1) + "\n"
     if kind == FIFTYONE:
         return json.dumps({"samples": [_sample(item) for item in items]}, indent=1) + "\n"
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(("path", "label", "start_s", "end_s"))
-    for item in items:
-        span = ("", "") if item.window is None else (item.window.start_s, item.window.end_s)
-        writer.writerow((item.path, "", *span))
-    return text.getvalue()
+    spans = [("", "") if w is None else (w.start_s, w.end_s) for w in (i.window for i in items)]
+    rows = [(item.path, "", *span) for item, span in zip(items, spans, strict=True)]
+    return text_of([_COLUMNS, *rows], end="\r\n")
 
 
 def _studio_task(item: ReviewItem, model: str) -> JsonDict:
@@ -401,9 +386,6 @@ def _dict(where: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UsageError(f"{where}: not an object; export as JSON again")
     return value
-
-
-_COLUMNS = ("path", "label", "start_s", "end_s")
 
 
 def join_support(support: str | Path, answers: Sequence[GivenLabel]) -> int:

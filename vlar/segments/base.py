@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from vlar import registry
 from vlar.files.compressed import ENDINGS
 from vlar.files.reading import MB
 from vlar.segments.segment import Segment
@@ -136,7 +137,6 @@ class AnnotationFormat(ABC):
     add the file and make it a ``UsageError``.
 
     Attributes:
-        name: As registered.
         endings: Endings of its files.
         default_for: Endings for which a new file has this format.
         holds: Fields of ``OPTIONAL`` that it holds.
@@ -148,7 +148,6 @@ class AnnotationFormat(ABC):
         loses: What else it cannot hold, in words.
     """
 
-    name: ClassVar[str]
     endings: ClassVar[frozenset[str]]
     default_for: ClassVar[frozenset[str]] = frozenset()
     holds: ClassVar[frozenset[str]] = frozenset()
@@ -157,6 +156,11 @@ class AnnotationFormat(ABC):
     adds: ClassVar[bool] = False
     needs_fps: ClassVar[bool] = False
     loses: ClassVar[str] = ""
+
+    @property
+    def name(self) -> str:
+        """Name under which it is registered."""
+        return next(n for n, part in registry.loaded["annotation"].items() if part is type(self))
 
     @abstractmethod
     def claims(self, source: Source) -> bool:

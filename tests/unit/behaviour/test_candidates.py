@@ -37,15 +37,11 @@ ITEMS = [
 ]
 
 
-def test_uncertainty_by_both_measures():
+def test_uncertainty_is_the_margin():
     probability = np.array([[0.9, 0.05, 0.05], [0.4, 0.4, 0.2], [0.5, 0.0, 0.0]])
     margin = uncertainty(probability)
     assert margin == pytest.approx([0.15, 1.0, 0.0])
-    entropy = uncertainty(probability, "entropy")
-    assert entropy.argsort().tolist() == [2, 0, 1]
-    assert uncertainty(np.full((1, 4), 0.25), "entropy") == pytest.approx([1.0])
     assert uncertainty(np.array([[0.5], [1.0]])) == pytest.approx([1.0, 0.0])
-    refused(UsageError, "margin", uncertainty, probability, "guess")
 
 
 def test_the_order_covers_what_differs():

@@ -58,6 +58,9 @@ class EvaluateOptions:
     html: Annotated[
         Path | None, Option("Write a page with confusions and worst answers.", group=FILES)
     ] = None
+    force: Annotated[
+        bool, Option("With --truth: answer with less than half of the points of a model.", "rare")
+    ] = False
     against: Annotated[
         str | None,
         Option(
@@ -185,7 +188,7 @@ def _segments(model: str, recordings: str, flags: EvaluateOptions, machine: opti
     with progress(f"loading {model}") as shown:
         loaded = inputs.load_model(model, machine.device, machine.dtype)
         shown.stage("evaluating", unit="recordings")
-        asked = {"labels": flags.labels, "mode": flags.mode, "fps": flags.fps}
+        asked = {"labels": flags.labels, "mode": flags.mode, "fps": flags.fps, "force": flags.force}
         result = behaviour.evaluate(
             recordings, truth=flags.truth, model=loaded, progress=shown, **asked
         )

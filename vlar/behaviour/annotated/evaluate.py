@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -85,6 +86,7 @@ def evaluate(
     every_s: float = 1.0,
     unknown: bool = True,
     fps: float | None = None,
+    force: bool = False,
     progress: ProgressCallback | None = None,
 ) -> SegmentEvaluation:
     """Compare the segments that a model finds in whole recordings with annotations.
@@ -101,6 +103,7 @@ def evaluate(
         every_s: Seconds of a step.
         unknown: Whether ``unknown`` gives no segment; False where labels cover all of the time.
         fps: Frames a second, for annotations that count frames.
+        force: Whether recordings with less than half of the points of the model are answered.
         progress: Called with the total, then as recordings are read.
 
     Raises:
@@ -127,7 +130,7 @@ def evaluate(
         if progress is not None:
             progress(int(number > 0), total=len(paths))
         try:
-            answers += _bouts(judge, path, request, unknown, fps)
+            answers += _bouts(judge, path, request, unknown, fps=fps, force=force)
             good.append(path)
         except DecodeError as error:
             failed.append(Failure(path, error.kind, error.message))
@@ -213,11 +216,11 @@ def _paths(
 
 
 def _bouts(
-    model: Model, path: Path, request: ClassifyRequest, unknown: bool, fps: float | None
+    model: Model, path: Path, request: ClassifyRequest, unknown: bool, **choices: Any
 ) -> list[Segment]:
     """Segments of a recording."""
     if NAME in model.heads:
-        return [replace(row, recording=str(path)) for row in bouts(model, path, fps=fps)]
+        return [replace(row, recording=str(path)) for row in bouts(model, path, **choices)]
     steps = list(model.recogniser.classify_each([path], request))
     rows = [row for row in steps if isinstance(row, Classification)]
     if (failed := [row for row in steps if isinstance(row, Failure)]) and not rows:

@@ -106,7 +106,7 @@ def learn_request(request: AnnotatedRequest) -> tuple[TimelineHead, AnnotatedRep
         raise UsageError(
             f"{request.px_per_cm:g} pixels a centimetre are none; give a number above 0"
         )
-    tick = request.progress or _no_progress
+    tick = request.progress or (lambda *_, **__: None)
     tick(0, 2 * _RECORDING * len(request.recordings))
     recordings, spans, learned, failed, notes = _read(request, tick)
     work = (len(request.recordings) + len(recordings)) * _RECORDING + len(learned.tracks) * (
@@ -154,10 +154,6 @@ def learn_request(request: AnnotatedRequest) -> tuple[TimelineHead, AnnotatedRep
         len(recordings), minutes, by, tuple(facts), tuple(failed), tuple(notes), tuple(reports)
     )
     return head, report
-
-
-def _no_progress(count: int = 0, total: int | None = None) -> None:
-    del count, total
 
 
 def _read(

@@ -35,6 +35,7 @@ def review(
     span_s: float = 20.0,
     fps: float | None = None,
     layout: str | Path | None = None,
+    force: bool = False,
 ) -> list[Segment]:
     """Spans of recordings to annotate next, the most instructive first.
 
@@ -45,13 +46,15 @@ def review(
         span_s: Seconds of a span.
         fps: Frames a second of files that state none; None takes that of the learning.
         layout: A layout file; None for the one next to each recording.
+        force: Whether recordings with less than half of the points of the model are answered.
 
     Returns:
         Spans with the answer that prevails as label and its mean probability, for ``learn`` with
         ``within``.
 
     Raises:
-        UsageError: the model did not learn from annotated recordings, or nothing is left to review.
+        UsageError: the model did not learn from annotated recordings, nothing is left to review, or
+            a recording has less than half of its points.
         DecodeError: a recording cannot be read.
     """
     loaded = model if isinstance(model, Model) else load(model)
@@ -59,7 +62,8 @@ def review(
     files = reader(loaded.modality).find(paths)
     if not minutes > 0 or not span_s > 0:
         raise UsageError(f"{minutes:g} minutes in spans of {span_s:g} s; give numbers above 0")
-    spans, facts, unsure, learned_mask = _spans(loaded, files, span_s, fps, layout)
+    choices: Any = {"fps": fps, "layout": layout, "force": force}
+    spans, facts, unsure, learned_mask = _spans(loaded, files, span_s, **choices)
     count = min(max(1, round(minutes * 60 / span_s)), int((~learned_mask).sum()))
     if not count:
         raise UsageError(
@@ -87,8 +91,7 @@ def _spans(
     model: Model,
     files: Sequence[Path],
     span_s: float,
-    fps: float | None,
-    layout: str | Path | None,
+    **choices: Any,
 ) -> tuple[list[Segment], Float64, Float64, np.ndarray[Any, Any]]:
     """Spans, facts (N, F) of their answers, how unsure these are, which were learned from."""
     head = timeline_of(model)
@@ -98,7 +101,7 @@ def _spans(
     unsure: list[float] = []
     learned_mask: list[bool] = []
     for path in files:
-        recording, tracks, _ = answers_of(head, path, encoder=model.encoder, fps=fps, layout=layout)
+        recording, tracks, _ = answers_of(head, path, encoder=model.encoder, **choices)
         before = taught.get(path.resolve())
         times_s = (np.arange(len(tracks[0][1])) + 0.5) * head.step_s
         learned = before.mask(times_s) if before else np.zeros(len(times_s), np.bool_)

@@ -38,7 +38,6 @@ class BehaviorDepot(AnnotationFormat):
     MATLAB 7.3 is read with h5py and not written.
     """
 
-    name = "behaviordepot"
     endings = frozenset({".mat"})
     default_for = frozenset({".mat"})
     holds = frozenset({"recording"})

@@ -20,6 +20,10 @@ from vlar.segments.tables import seconds
 
 _KEYS = "abcdefghijklmnopqrstuvwxyz0123456789"
 _NAN = re.compile(rb"(?<=[\[,:\s])NaN(?=\s*[\],}])")
+_TABLES = (
+    *("subjects_conf", "behaviors_conf", "observations"),
+    *("independent_variables", "coding_map", "converters"),
+)
 _ORIGIN = ("rater", "probability")
 _MARK = "vlar "  # how a comment on an event begins that holds them
 _Event = tuple[float, str, str, tuple[str, ...], str]
@@ -35,7 +39,6 @@ class BorisProject(AnnotationFormat):
     one stops it. A state that does not stop is left out, and a note names it.
     """
 
-    name = "boris"
     endings = frozenset({".boris"})
     default_for = frozenset({".boris"})
     holds = frozenset(OPTIONAL)
@@ -99,10 +102,9 @@ def _project(source: Source) -> dict[str, Any]:
         ValueError: it is not JSON, or not a project.
     """
     project = parse_json(_NAN.sub(b"null", source.data))
-    tables = ("subjects_conf", "behaviors_conf", "observations")
     if not isinstance(project, dict) or not isinstance(project.get("observations"), dict):
         raise ValueError("it is not a project with observations")  # noqa: TRY004 - of the content
-    for table in tables:
+    for table in _TABLES[:3]:
         project[table] = project.get(table) or {}
     return project
 
@@ -323,13 +325,8 @@ def _empty() -> dict[str, Any]:
         "project_name": "vlar",
         "project_description": "",
         "project_format_version": "7.0",
-        "subjects_conf": {},
-        "behaviors_conf": {},
-        "observations": {},
         "behavioral_categories": [],
-        "independent_variables": {},
-        "coding_map": {},
-        "converters": {},
+        **{name: {} for name in _TABLES},
     }
 
 

@@ -179,7 +179,6 @@ def _common(segment: Segment) -> dict[str, str]:
 class BorisTabular(_Export):
     """Tabular events of BORIS, old and new: rows with START, STOP and POINT."""
 
-    name = "boris-tabular"
     default_for = frozenset({"_tabular.csv", "_tabular.tsv"})
     columns = _TABULAR
 
@@ -231,7 +230,6 @@ class BorisTabular(_Export):
 class BorisAggregated(_Export):
     """Aggregated events of BORIS: a row a bout, also without the header."""
 
-    name = "boris-aggregated"
     default_for = frozenset({"_aggregated.csv", "_aggregated.tsv"})
     columns = _AGGREGATED
 

@@ -21,7 +21,6 @@ class RaterTable(AnnotationFormat):
     Marks of the session and slips (``_DEFAULT``, ``NA``) are left out; the last mark ends it.
     """
 
-    name = "rater-table"
     endings = frozenset({".csv", ".tsv", ".txt"})
     default_for = frozenset({"_raters.csv"})
     holds = frozenset({"recording", "rater"})
@@ -70,7 +69,6 @@ class RaterTable(AnnotationFormat):
 class ElanTab(AnnotationFormat):
     """ELAN's tab export: a column a tier next to begin and end, or a row an annotation."""
 
-    name = "elan-tab"
     endings = frozenset({".txt", ".csv", ".tsv"})
     default_for = frozenset({".txt"})
     holds = frozenset({"recording", "subject", "tier", "rater"})
@@ -132,18 +130,8 @@ class ElanTab(AnnotationFormat):
         rows: list[list[object]] = []
         for row in sorted(segments, key=lambda s: s.recording):
             begin, end = round(row.start_s * 1000), round(row.end_s * 1000)
-            rows.append(
-                [
-                    row.tier,
-                    row.subject,
-                    row.rater,
-                    begin,
-                    end,
-                    end - begin,
-                    row.label,
-                    row.recording,
-                ]
-            )
+            people = row.tier, row.subject, row.rater
+            rows.append([*people, begin, end, end - begin, row.label, row.recording])
         return text_of([self._HEADER, *rows], "\t").encode(), []
 
 

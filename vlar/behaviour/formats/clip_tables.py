@@ -57,7 +57,6 @@ class _CreateML(AnnotationFormat):
 class CreateMLTable(_CreateML):
     """CreateML CSV of actions: video, label, start, end."""
 
-    name = "createml-csv"
     endings = frozenset({".csv"})
     default_for = frozenset({"_createml.csv"})
 
@@ -81,7 +80,6 @@ class CreateMLTable(_CreateML):
 class CreateMLList(_CreateML):
     """CreateML JSON of actions: a list of video, label, start, end."""
 
-    name = "createml-json"
     endings = frozenset({".json"})
     default_for = frozenset({"_createml.json"})
 
@@ -125,7 +123,6 @@ class Ava(AnnotationFormat):
     A key frame stands for the second around it. Actions are the numbers of the data set.
     """
 
-    name = "ava"
     endings = frozenset({".csv"})
     holds = frozenset({"recording", "subject"})
     several = True
@@ -162,7 +159,6 @@ class Ava(AnnotationFormat):
 class Charades(AnnotationFormat):
     """Charades CSV: a row a video with its actions, ``c092 11.9 21.2;...``; subject = person."""
 
-    name = "charades"
     endings = frozenset({".csv"})
     default_for = frozenset({"_charades.csv"})
     holds = frozenset({"recording", "subject"})

@@ -29,7 +29,6 @@ class Cvat(AnnotationFormat):
     written as tags, those of a subject as tracks.
     """
 
-    name = "cvat"
     endings = frozenset({".xml"})
     default_for = frozenset({".xml"})
     holds = frozenset({"recording", "subject", "tier"})
@@ -175,7 +174,6 @@ def _visible(boxes: list[_Box], label: str) -> Iterator[_Run]:
 class CvatJson(AnnotationFormat):
     """CVAT annotations as JSON, of a backup or its server: as ``cvat``, and read alone."""
 
-    name = "cvat-json"
     endings = frozenset({".json"})
     holds = frozenset({"subject", "tier"})
     writes = False

@@ -61,7 +61,6 @@ def _cells(segments: Iterable[Segment], columns: dict[str, list[str]]) -> dict[s
 class Datavyu(AnnotationFormat):
     """Datavyu spreadsheets: tier = column, or column.code where a column has several codes."""
 
-    name = "datavyu"
     endings = frozenset({".opf"})
     default_for = frozenset({".opf"})
     holds = frozenset({"tier"})
@@ -173,7 +172,6 @@ def _inserted(
 class DatavyuTable(AnnotationFormat):
     """Datavyu CSV export: file, column, ordinal, onset and offset in milliseconds, codes."""
 
-    name = "datavyu-csv"
     endings = frozenset({".csv"})
     default_for = frozenset({"_datavyu.csv"})
     holds = frozenset({"recording", "tier"})

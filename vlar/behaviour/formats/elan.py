@@ -19,6 +19,7 @@ _Span = tuple[float, float]
 _RECORDING = "vlar recording"  # of the header: a recording whose name is not that of the media
 NAMELESS = "default"
 """Identifier of the tier of segments that have none."""
+_LAST = "lastUsedAnnotationId"
 _TYPE = "default-lt"
 _SHARES = "vlar-probability"  # type of the tier below another one with its probabilities
 _XSI = "{http://www.w3.org/2001/XMLSchema-instance}noNamespaceSchemaLocation"
@@ -41,7 +42,6 @@ class Elan(AnnotationFormat):
     value has the name of its tier as label.
     """
 
-    name = "elan"
     endings = frozenset({".eaf"})
     default_for = frozenset({".eaf"})
     holds = frozenset({"recording", "subject", "tier", "rater", "probability"})
@@ -147,6 +147,9 @@ class _Document:
         self._tiers = {tier.get("TIER_ID"): tier for tier in root.iter("TIER")}
         self.spans = self._aligned()
         self._dependent()
+        self._slots = max(_numbers(root, "TIME_SLOT_ID", "ts"), default=0)
+        last = int(root.findtext(f"HEADER/PROPERTY[@NAME='{_LAST}']") or 0)
+        self._last = max([last, *_numbers(root, "ANNOTATION_ID", "a")])
 
     def tiers(self, kind: str) -> tuple[list[ET.Element], list[ET.Element]]:
         """Tiers of other types than one, and those of that type."""
@@ -297,11 +300,6 @@ class _Document:
         if order is None:
             order = ET.Element("TIME_ORDER")
             self._insert(order, after=("HEADER", "LICENSE"))
-        if not hasattr(self, "_slots"):
-            names = {slot.get("TIME_SLOT_ID", "") for slot in order}
-            self._slots = max(
-                [0, *(int(n[2:]) for n in names if n[:2] == "ts" and n[2:].isdigit())]
-            )
         self._slots += 1
         facts = {"TIME_SLOT_ID": f"ts{self._slots}", "TIME_VALUE": str(round(time_s * 1000))}
         order.append(ET.Element("TIME_SLOT", facts))
@@ -324,19 +322,19 @@ class _Document:
         if header is None:
             header = ET.Element("HEADER", {"MEDIA_FILE": "", "TIME_UNITS": "milliseconds"})
             self.root.insert(0, header)
-        rows = [row for row in header.iter("PROPERTY") if row.get("NAME") == "lastUsedAnnotationId"]
-        last = (
-            rows[0] if rows else ET.SubElement(header, "PROPERTY", {"NAME": "lastUsedAnnotationId"})
-        )
-        if not hasattr(self, "_last"):
-            names = [
-                row.get("ANNOTATION_ID", "") for row in self.root.iter() if row.get("ANNOTATION_ID")
-            ]
-            numbers = [int(name[1:]) for name in names if name[1:].isdigit()]
-            self._last = max([0, int(last.text or 0), *numbers])
+        last = header.find(f"PROPERTY[@NAME='{_LAST}']")
+        if last is None:
+            last = ET.SubElement(header, "PROPERTY", {"NAME": _LAST})
         self._last += 1
         last.text = str(self._last)
         return self._last
+
+
+def _numbers(root: ET.Element, key: str, begin: str) -> list[int]:
+    """Numbers in the identifiers of elements that begin so."""
+    names = [row.get(key, "") for row in root.iter()]
+    numbers = [name.removeprefix(begin) for name in names if name.startswith(begin)]
+    return [int(text) for text in numbers if text.isdigit()]
 
 
 def _chain(rows: Sequence[ET.Element]) -> list[str]:
@@ -382,7 +380,7 @@ def _empty(recording: str) -> ET.Element:
     if recording:
         path = {"MEDIA_URL": recording, "RELATIVE_MEDIA_URL": recording, "MIME_TYPE": "unknown"}
         ET.SubElement(header, "MEDIA_DESCRIPTOR", path)
-    ET.SubElement(header, "PROPERTY", {"NAME": "lastUsedAnnotationId"}).text = "0"
+    ET.SubElement(header, "PROPERTY", {"NAME": _LAST}).text = "0"
     ET.SubElement(root, "TIME_ORDER")
     ET.SubElement(root, "LINGUISTIC_TYPE", _type(_TYPE))
     for stereotype, text in _CONSTRAINTS.items():

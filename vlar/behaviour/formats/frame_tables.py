@@ -82,7 +82,6 @@ class DeepEthogram(AnnotationFormat):
     Frames with -1 are not labelled: no segment covers them, also none of background.
     """
 
-    name = "deepethogram"
     endings = frozenset({".csv"})
     default_for = frozenset({"_labels.csv"})
     needs_fps = True
@@ -134,7 +133,6 @@ def recording_of(source: Source) -> str:
 class SimBA(AnnotationFormat):
     """SimBA targets: points and features, then a 0/1 column a behaviour at the end."""
 
-    name = "simba"
     endings = frozenset({".csv"})
     default_for = frozenset({"_targets.csv"})
     needs_fps = True
@@ -217,7 +215,6 @@ def _is_target(name: str, values: Sequence[str]) -> bool:
 class Solomon(AnnotationFormat):
     """Solomon Coder: a row a time step, a column a category with the behaviour or nothing."""
 
-    name = "solomon"
     endings = frozenset({".csv", ".txt"})
     default_for = frozenset({"_solomon.csv"})
     holds = frozenset({"tier"})

@@ -31,7 +31,6 @@ class ActivityNet(AnnotationFormat):
     Fields of a segment that the format does not define stand next to its label.
     """
 
-    name = "activitynet"
     endings = frozenset({".json"})
     default_for = frozenset({".json"})
     holds = frozenset(OPTIONAL)
@@ -121,7 +120,6 @@ class Jabs(AnnotationFormat):
     Frames count from 0 and the end is inclusive. Frames without a span are not labelled.
     """
 
-    name = "jabs"
     endings = frozenset({".json"})
     default_for = frozenset({"_jabs.json"})
     holds = frozenset({"recording", "subject", "tier"})

@@ -20,7 +20,6 @@ _NAME = re.compile(r"^Behaviour\.name\.(.+?)\s*=\s*(.*?)\s*$", re.M)
 class JWatcher(AnnotationFormat):
     """JWatcher focal data: a key holds until the next one; names come from the .fmf next to it."""
 
-    name = "jwatcher"
     endings = frozenset({".dat"})
     default_for = frozenset({".dat"})
     holds = frozenset({"recording"})

@@ -36,7 +36,6 @@ class LabelStudio(AnnotationFormat):
     Labels of audio and time series are in seconds. Predictions have the model as rater.
     """
 
-    name = "label-studio"
     endings = frozenset({".json"})
     default_for = frozenset({"_label_studio.json"})
     holds = frozenset({"recording", "tier", "rater", "probability"})
@@ -158,7 +157,6 @@ class FiftyOne(AnnotationFormat):
     Supports count frames from 1, inclusive. Other fields of a segment are attributes.
     """
 
-    name = "fiftyone"
     endings = frozenset({".json"})
     default_for = frozenset({"_fiftyone.json"})
     holds = frozenset(OPTIONAL)
@@ -232,7 +230,6 @@ class CocoVideo(AnnotationFormat):
     Both forms are read: a list of boxes a video (``bboxes``), and an annotation an image.
     """
 
-    name = "coco-video"
     endings = frozenset({".json"})
     holds = frozenset({"recording", "subject"})
     several = True

@@ -21,7 +21,6 @@ _MOST_VALUES, _BATCH = 5_000_000, 4096
 class LeRobotLanguage(AnnotationFormat):
     """Language columns of lerobot 3.1: recording = episode, tier = style; events are points."""
 
-    name = "lerobot"
     endings = frozenset({".parquet"})
     holds = frozenset({"recording", "tier", "rater"})
     several = True

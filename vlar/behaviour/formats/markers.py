@@ -19,7 +19,6 @@ _HOUR = 3600.0  # timelines of editors begin at 01:00:00:00
 class WebVtt(AnnotationFormat):
     """WebVTT chapters and captions: a cue a segment; subject = voice."""
 
-    name = "webvtt"
     endings = frozenset({".vtt"})
     default_for = frozenset({".vtt"})
     holds = frozenset({"recording", "subject"})
@@ -85,7 +84,6 @@ def _clock(time_s: float) -> str:
 class Audacity(AnnotationFormat):
     """Audacity label tracks: start, end and label with tabs between."""
 
-    name = "audacity"
     endings = frozenset({".txt"})
     default_for = frozenset({"_labels.txt"})
     loses = "times below 1 us"
@@ -135,7 +133,6 @@ def _of_timecode(text: str, fps: float) -> float | None:
 class Edl(AnnotationFormat):
     """Markers of DaVinci Resolve: an EDL with colour, name and number of frames."""
 
-    name = "edl"
     endings = frozenset({".edl"})
     default_for = frozenset({".edl"})
     needs_fps = True
@@ -179,7 +176,6 @@ class Edl(AnnotationFormat):
 class Premiere(AnnotationFormat):
     """Markers of Premiere: a table of Marker Name, In and Out as timecodes."""
 
-    name = "premiere"
     endings = frozenset({".csv", ".txt", ".tsv"})
     default_for = frozenset({"_markers.csv"})
     needs_fps = True
@@ -207,15 +203,9 @@ class Premiere(AnnotationFormat):
     def write(self, segments: Rows, existing: Source | None, options: Options) -> Written:
         """The table."""
         fps = require_fps(options)
-        rows = [
-            (
-                row.label,
-                "",
-                _timecode(row.start_s, fps),
-                _timecode(row.end_s, fps),
-                _timecode(row.duration_s, fps),
-                "Comment",
-            )
-            for row in segments
-        ]
+        rows: list[tuple[str, ...]] = []
+        for row in segments:
+            times_s = row.start_s, row.end_s, row.duration_s
+            codes = [_timecode(time_s, fps) for time_s in times_s]
+            rows.append((row.label, "", *codes, "Comment"))
         return text_of([self._HEADER, *rows]).encode(), frames_notes(segments, fps, self.name)

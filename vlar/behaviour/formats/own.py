@@ -20,7 +20,6 @@ _NEEDED = ({"start_s", "end_s", "label"}, {"start", "end", "label"})
 class OwnTable(AnnotationFormat):
     """vlar's own CSV: recording, start_s, end_s, label, and the optional columns that are used."""
 
-    name = "csv"
     endings = frozenset({".csv", ".tsv"})
     default_for = frozenset({".csv", ".tsv"})
     holds = frozenset(OPTIONAL)

@@ -21,7 +21,6 @@ class Bento(AnnotationFormat):
     A bout in seconds ends one frame after its stop; frames of older files count from 1.
     """
 
-    name = "bento"
     endings = frozenset({".annot"})
     default_for = frozenset({".annot"})
     holds = frozenset({"tier"})
@@ -114,7 +113,6 @@ def _bouts(text: str) -> list[tuple[str, str, float, float, float]]:
 class Caltech(AnnotationFormat):
     """Caltech annotator: streams S1, S2 with a type for every frame, 1-based and inclusive."""
 
-    name = "caltech"
     endings = frozenset({".txt"})
     default_for = frozenset({"_annot.txt"})
     holds = frozenset({"tier"})

@@ -21,7 +21,6 @@ _CHECKBOX, _SELECT = 2, 4
 class Via3(AnnotationFormat):
     """VGG Image Annotator 3: temporal segments; tier = attribute, label = option or text."""
 
-    name = "via3"
     endings = frozenset({".json"})
     default_for = frozenset({"_via.json"})
     holds = frozenset({"recording", "tier"})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 from collections import defaultdict
@@ -21,6 +20,7 @@ from vlar.formatting import counted, escaped, without
 from vlar.metrics.checks import Record
 from vlar.results import cell
 from vlar.segments import Segment
+from vlar.segments.tables import text_of
 from vlar.version import __version__
 
 _LEFT, _WIDTH, _ROW = 190, 760, 16
@@ -178,10 +178,8 @@ def _page(
 
 def _write_table(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    with file.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow([cell(escaped(name)) for name in columns])
-        writer.writerows([[_cell(row.get(name, "")) for name in columns] for row in rows])
+    cells = [[_cell(row.get(name, "")) for name in columns] for row in rows]
+    file.write_bytes(text_of([[_cell(name) for name in columns], *cells]).encode())
 
 
 def _cell(value: Any) -> Any:

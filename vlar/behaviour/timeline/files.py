@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import html
-import io
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +14,7 @@ from vlar.apps.otio import Take, otio, otio_module
 from vlar.behaviour.timeline.decoding import UNKNOWN, AnswerSegment
 from vlar.errors import UsageError, explained
 from vlar.results import arrow, cell
+from vlar.segments.tables import text_of
 from vlar.version import pip_install
 
 ENDINGS = (".json", ".csv", ".srt", ".vtt", ".otio", ".lerobot", ".png")
@@ -60,17 +59,13 @@ def write(file: Path, rows: Sequence[AnswerSegment]) -> None:
         ".vtt": vtt,
         ".otio": _otio,
     }
-    if ending in texts:
-        _save(file, lambda: file.write_text(texts[ending](rows), encoding="utf-8"))
-    elif ending == ".lerobot":
-        _save(file, lambda: write_subtasks(file, rows, rate_of(paths)))
-    else:
-        _save(file, lambda: _draw(file, rows, paths))
-
-
-def _save(file: Path, save: Callable[[], object]) -> None:
     with explained(UsageError, f"{str(file)!r} cannot be written"):
-        save()
+        if ending in texts:
+            file.write_text(texts[ending](rows), encoding="utf-8")
+        elif ending == ".lerobot":
+            write_subtasks(file, rows, rate_of(paths))
+        else:
+            _draw(file, rows, paths)
 
 
 def _json(rows: Sequence[AnswerSegment]) -> str:
@@ -80,15 +75,7 @@ def _json(rows: Sequence[AnswerSegment]) -> str:
 def _csv(rows: Sequence[AnswerSegment]) -> str:
     names = _HEADER.split(",")
     values = [row.to_dict() | {"label": row.label or UNKNOWN} for row in rows]
-    return _table(names, [[value[name] for name in names] for value in values])
-
-
-def _table(names: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(names)
-    writer.writerows([[cell(_short(value)) for value in row] for row in rows])
-    return text.getvalue()
+    return text_of([names, *([cell(_short(row[name])) for name in names] for row in values)])
 
 
 def _short(value: object) -> object:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from vlar.apps.cli import inputs, options, output
 from vlar.apps.cli.exits import exit_code
 from vlar.apps.cli.progress import progress
+from vlar.behaviour.verbs.timeline import FORCE
 from vlar.errors import UsageError, explained
 from vlar.formatting import counted
 from vlar.options import FILES, Choices, Option
@@ -55,6 +56,7 @@ def review(
         Path | None, Option("What is labelled already; answers join it.", "CSV")
     ] = None,
     model: options.OwnModel = None,
+    force: Annotated[bool, FORCE] = False,
 ) -> int:
     """List the clips that teach most if a person labels them.
 
@@ -70,7 +72,7 @@ def review(
     from vlar.model.folder import holds_head
 
     if holds_head(target, NAME):
-        return _minutes(target, paths or [], minutes or k / 3, out)
+        return _minutes(target, paths or [], minutes or k / 3, out, force)
     if accept is not None:
         return _accept(accept, support)
     places: set[Place] = set() if support is None else _labelled(support)
@@ -91,7 +93,7 @@ def review(
     return exit_code(len(items), len(candidates.failed))
 
 
-def _minutes(model: str, paths: list[str], minutes: float, out: Path | None) -> int:
+def _minutes(model: str, paths: list[str], minutes: float, out: Path | None, force: bool) -> int:
     """Print and write the spans of tracks to annotate next."""
     from vlar import segments
     from vlar.behaviour.annotated.review import review
@@ -100,7 +102,7 @@ def _minutes(model: str, paths: list[str], minutes: float, out: Path | None) -> 
         raise UsageError(f"{model} learned from annotated recordings; name recordings to review")
     with progress(f"loading {model}") as shown:
         shown.stage("answering")
-        rows = review(model, paths, minutes=minutes)
+        rows = review(model, paths, minutes=minutes, force=force)
     for number, row in enumerate(rows, 1):
         text = f"{row.label}, {output.percent(row.probability or 0)}"
         output.row(row, f"{number:3}. {row.recording}  {output.span(row)}  {text}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -146,6 +147,14 @@ def test_few_points_are_refused_unless_forced(model: Model, tmp_path: Path):
         assert points["extra"] == ["a", "b", "c", "d"]
         assert points["matched"] == {"Tailbase": "Tailbase"}
     refused(UsageError, "layout.toml", bouts, model, path)
+    write(tmp_path / "truth.csv", [replace(s, recording=path.name) for s in spans(2)])
+    for command in (
+        ["review", folder, str(path), "--minutes", "1"],
+        ["evaluate", folder, str(path), "--truth", str(tmp_path / "truth.csv")],
+    ):
+        assert "Left Ear" in (refusal := invoke(command)).output
+        assert refusal.exit_code == 2
+        assert invoke([*command, "--force"]).exit_code == 0
     names = "\n".join(f'{theirs} = "{ours}"' for ours, theirs in others.items())
     (tmp_path / "strange.toml").write_text(f"[names]\n{names}\n")
     assert kappa(bouts(model, path), spans(2)) > 0.85
