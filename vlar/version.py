@@ -6,7 +6,7 @@ import platform
 import re
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
@@ -76,6 +76,35 @@ def package_command(package: str) -> str:
     return f"pip install {package}"
 
 
+def least_versions(packages: Iterable[str]) -> dict[str, str]:
+    """Least version of each package that vlar allows, by name; those without one are left out."""
+    bound = re.compile(r"([\w.-]+)>=([\d.]+)")
+    least = {_plain(m[1]): m[2] for row in _requirements() if (m := bound.match(row))}
+    return {name: least[name] for name in sorted({*packages}) if name in least}
+
+
+def too_old(least: Mapping[str, object]) -> str | None:
+    """One line with the first package that is installed below a version, and the command of pip."""
+    from importlib import metadata
+
+    for name, version in least.items():
+        try:
+            installed = __version__ if name == "vlar" else metadata.version(name)
+        except (metadata.PackageNotFoundError, ValueError):  # its import says so
+            continue
+        if _numbers(installed) < _numbers(version):
+            return (
+                f"{name} {str(version)[:20]} or later is needed, and {installed} is installed; "
+                f"run: pip install --upgrade {name}"
+            )
+    return None
+
+
+def _numbers(version: object) -> list[int]:
+    """The first three numbers of a version."""
+    return [*map(int, re.findall(r"\d{1,6}", str(version)[:40])), 0, 0, 0][:3]
+
+
 def is_installed(module: str) -> bool:
     """Return whether a module can be found; nothing is imported but the package around it."""
     try:
@@ -107,8 +136,10 @@ def _requirements() -> list[str]:
     if text := _project(_ROOT):
         from vlar.toml import read_toml
 
-        extras = read_toml(text)["project"]["optional-dependencies"]
-        return [f"{row}; extra == '{extra}'" for extra, rows in extras.items() for row in rows]
+        project = read_toml(text)["project"]
+        extras = project["optional-dependencies"].items()
+        rows = [f"{row}; extra == '{extra}'" for extra, rows in extras for row in rows]
+        return [*project["dependencies"], *rows]
     try:
         return metadata.requires("vlar") or []
     except metadata.PackageNotFoundError:  # run from a source tree

@@ -7,7 +7,7 @@ import json
 from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from urllib.parse import parse_qsl
 
 import numpy as np
@@ -27,6 +27,8 @@ from vlar.types import Float32, JsonDict
 
 if TYPE_CHECKING:
     from torch import nn
+
+T = TypeVar("T")
 
 
 class Adapter(Wrapper):
@@ -54,6 +56,8 @@ class Adapter(Wrapper):
         names_norms: Whether a model keeps statistics of its norms (``vlar.adapters.statistics``).
         contract_base: What ``vlar.testing`` attaches it to: ``clip`` for a tiny CLIP with random
             weights, the spec of an encoder that loads offline, or None for nothing.
+        settings_before: Settings of earlier versions, and their names today.
+        arrays_before: Beginnings of names of arrays of earlier versions, and those of today.
         file: Name of its arrays in a model folder, where it is the outermost adapter.
         changes: Attributes of the encoder that the method answers for itself, in addition to
             ``name`` and ``fingerprint``; all others are copied.
@@ -67,6 +71,8 @@ class Adapter(Wrapper):
     open_vocabulary: ClassVar[bool] = False
     names_norms: ClassVar[bool] = False
     contract_base: ClassVar[str | None] = "clip"
+    settings_before: ClassVar[Mapping[str, str]] = {}
+    arrays_before: ClassVar[Mapping[str, str]] = {}
     file: ClassVar[str] = "adapter.safetensors"
     changes: ClassVar[frozenset[str]] = frozenset()
     config_type: ClassVar[type[Settings]] = Settings
@@ -90,6 +96,7 @@ class Adapter(Wrapper):
         self.encoder = encoder
         copy_attributes(self, encoder)
         self.name = name
+        self.libraries = (*encoder.libraries, "torch")
         if "descriptions" in self.changes:
             self.descriptions = ()
 
@@ -117,7 +124,8 @@ class Adapter(Wrapper):
             UnknownNameError: a setting does not exist.
             ModelError: a value has another type or is out of range.
         """
-        return cls.config_type.from_dict(settings)
+        named = {cls.settings_before.get(name, name): value for name, value in settings.items()}
+        return cls.config_type.from_dict(named)
 
     @classmethod
     def resolved(cls, config: Any, encoder: Encoder) -> Any:
@@ -230,7 +238,9 @@ class Adapter(Wrapper):
             ModelError: names or shapes differ; the message names the first.
         """
         expected = self.module.state_dict()
-        for name in sorted(expected.keys() ^ shapes.keys()):
+        shapes = self._by_names_of_today(shapes, expected)
+        empty = {name for name, tensor in expected.items() if not tensor.numel()}
+        for name in sorted((expected.keys() ^ shapes.keys()) - empty):
             verb = "lacks" if name in expected else "has no place for"
             raise ModelError(
                 f"the saved adapter {verb} {name[:80]!r}; it was made with other settings"
@@ -252,8 +262,19 @@ class Adapter(Wrapper):
 
         tensors = {name: torch.as_tensor(value) for name, value in state.items()}
         self.check_state({name: tuple(tensor.shape) for name, tensor in tensors.items()})
-        self.module.load_state_dict(tensors)
+        before = self.module.state_dict()
+        self.module.load_state_dict(before | self._by_names_of_today(tensors, before))
         self.refresh()
+
+    def _by_names_of_today(
+        self, entries: Mapping[str, T], expected: Mapping[str, Any]
+    ) -> dict[str, T]:
+        named: dict[str, T] = {}
+        for name, entry in entries.items():
+            module, _, parameter = name.partition(".")
+            today = f"{self.arrays_before.get(module, module)}.{parameter}"
+            named[today if name not in expected and today in expected else name] = entry
+        return named
 
     def content_hash(
         self,

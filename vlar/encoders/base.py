@@ -186,6 +186,7 @@ class Encoder(ABC):
         english: Whether its texts are read in English only.
         few_words: Whether words say little about its sensor: answers by them ranked near chance.
         licence: Licence of the weights, for the manifest of a saved model.
+        libraries: Packages that its weights are read by; a saved model states their least versions.
         runs_on: Device of an execution provider of ONNX Runtime; empty for the CPU and for torch.
         fingerprint: Hash of the weights and of every setting that changes a vector.
         cpu_only: Whether it runs on the CPU only; joined with others it stays there (``joint``).
@@ -224,6 +225,7 @@ class Encoder(ABC):
     english: bool = False
     few_words: bool = False
     licence: str = "unknown"
+    libraries: tuple[str, ...] = ("onnxruntime",)
     runs_on: str = ""
     fingerprint: str
 

@@ -116,6 +116,7 @@ class JointEncoder(Encoder):
         sizes = (part.preprocess for part in parts if part.preprocess is not None)
         self.preprocess = max(sizes, key=lambda size: max(size.height, size.width), default=None)
         self.licence = "; ".join(dict.fromkeys(part.licence for part in parts))
+        self.libraries = tuple(dict.fromkeys(name for part in parts for name in part.libraries))
         self._names = _distinct([[block.name for block in part.blocks] for part in parts])
         self.blocks, self.descriptions = tuple(self._joint_blocks()), tuple(self._mixes())
         self.frame_blocks = tuple(self._joint_frame_blocks())

@@ -39,6 +39,7 @@ _KEPT_LISTS = 4  # text lists whose unconditioned features are kept
 class HfEncoder(TorchEncoder):
     """A transformers model with an image and a text tower, frame by frame."""
 
+    libraries = ("torch", "transformers")
     contract_argument: ClassVar[str | None] = None  # nothing of it can be had offline
 
     @classmethod
@@ -120,6 +121,7 @@ class XClipEncoder(TorchEncoder, ConditionedText):
     The number of frames is the one it was trained with; ``encode_text`` leaves the video out.
     """
 
+    libraries = ("torch", "transformers")
     frames_fixed = True
     templates = "plain"  # it was trained on bare class names
 

@@ -310,6 +310,7 @@ _log = logging.getLogger("vlar")
 class OnnxEncoder(TorchEncoder):
     """The graphs of ``vlar export`` through ONNX Runtime; on the CPU one thread."""
 
+    libraries = ("onnxruntime",)
     types: ClassVar[bool] = False
     contract_argument: ClassVar[str | None] = None  # a folder; tests/unit/encoders/onnx makes one
 

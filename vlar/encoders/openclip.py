@@ -18,6 +18,7 @@ _OPTIONS = ("arch", "compile", "device", "precision", "random_init", "revision")
 class OpenClipEncoder(TorchEncoder, Sizes):
     """CLIP, SigLIP, PE-Core and the other families of open_clip, frame by frame."""
 
+    libraries = ("torch", "open-clip-torch")
     contract_argument: ClassVar[str | None] = "ViT-S-32-alt?random_init=true"
 
     @classmethod

@@ -47,6 +47,7 @@ class StEncoder(Encoder):
         prompts: The instruction for each role of text, and for a clip; empty for none.
     """
 
+    libraries = ("sentence-transformers",)
     types: ClassVar[bool] = True
     contract_argument: ClassVar[str | None] = None  # nothing of it can be had offline
     templates = "video"

@@ -47,6 +47,7 @@ class TorchEncoder(Encoder, PatchTokens):
         in_float32: Loads the model again in float32 where the device chose the number type.
     """
 
+    libraries = ("torch",)
     types: ClassVar[bool] = True
     in_float32: Callable[[], Any] | None = None
     towers: Towers

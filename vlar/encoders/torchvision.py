@@ -43,6 +43,7 @@ class TorchvisionEncoder(WordlessEncoder):
         transform: torchvision's transform.
     """
 
+    libraries = ("torch", "torchvision")
     contract_argument: ClassVar[str | None] = "mc3_18?random_init=true&frames=2&size=32"
     named: ClassVar[bool] = True
     transform: Any

@@ -36,6 +36,7 @@ class TubeletEncoder(WordlessEncoder):
         patches: Patches of a frame.
     """
 
+    libraries = ("torch", "transformers")
     contract_argument: ClassVar[str | None] = None  # a folder of weights is needed
     kind: ClassVar[str]
     loader: ClassVar[str]

@@ -12,6 +12,7 @@ from vlar.cancellation import check
 from vlar.errors import EncoderMismatchError, QueryError
 from vlar.library import copies
 from vlar.library.connection import LibraryConnection
+from vlar.library.movement import Pictures
 from vlar.library.rows import Float16, Int64, RowSource, RowTable, read_all
 from vlar.types import Float32, Float64, JsonDict
 
@@ -184,27 +185,10 @@ class Standout:
 
 
 @dataclass(frozen=True)
-class DuplicateMember:
-    """One recording of a group of near-duplicates, and the span that the others show too.
-
-    ``similarity`` is the mean cosine of its matched windows with their best matches.
-    """
-
-    path: str
-    start_s: float
-    end_s: float
-    similarity: float
-
-    def to_dict(self) -> JsonDict:
-        """A JSON object."""
-        return asdict(self) | _rounded(self.start_s, self.end_s, similarity=self.similarity)
-
-
-@dataclass(frozen=True)
 class DuplicateGroup:
     """Recordings that show the same; the one that was added first comes first."""
 
-    members: tuple[DuplicateMember, ...]
+    members: tuple[copies.DuplicateMember, ...]
 
     def to_dict(self) -> JsonDict:
         """The JSON object of the command line."""
@@ -316,12 +300,11 @@ def highlights(own: LibraryRows, k: int, per_recording: int) -> list[Standout]:
     ]
 
 
-def duplicates(own: LibraryRows, similarity: float | None) -> list[DuplicateGroup]:
+def duplicates(own: LibraryRows) -> list[DuplicateGroup]:
     """Groups of recordings that show the same, largest first (``Library.duplicates``)."""
-    groups = (
-        (DuplicateMember(own.paths[m.video_id], m.start_s, m.end_s, m.similarity) for m in group)
-        for group in copies.groups(own.table, own.vectors, similarity)
-    )
+    ids = own.table.video_ids
+    nearest = nearest_rows(own.vectors, ids, own.vectors, ids, copies.NEAREST)
+    groups = copies.groups(own.table, *nearest, own.paths, Pictures(own.paths).__getitem__)
     return [DuplicateGroup(tuple(members)) for members in groups]
 
 

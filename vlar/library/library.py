@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import Self
 
-from vlar.errors import QueryError
 from vlar.library import discovery, tables
 from vlar.library.address import LibraryPlace
 from vlar.library.connection import LibraryConnection
@@ -416,18 +415,13 @@ class Library:
         rows = discovery.all_rows(self._connection, discovery.MOST_CANDIDATES)
         return discovery.diverse(rows, k, whole=whole)
 
-    def duplicates(self, *, similarity: float | None = None) -> list[discovery.DuplicateGroup]:
+    def duplicates(self) -> list[discovery.DuplicateGroup]:
         """Groups of recordings that show the same (``vlar.library.copies``), largest first.
 
-        Args:
-            similarity: Least cosine of two windows; None is .99, and clips inside others.
-
         Raises:
-            QueryError: ``similarity`` outside 0 to 1. LibraryError: it is empty or damaged.
+            LibraryError: it is empty or damaged.
         """
-        if similarity is not None and not 0.0 < similarity <= 1.0:
-            raise QueryError(f"similarity is {similarity}; it lies between 0 and 1")
-        return discovery.duplicates(self.all_rows(), similarity)
+        return discovery.duplicates(self.all_rows())
 
     def all_rows(self) -> discovery.LibraryRows:
         """Every row of a whole frame that is sound and shows something; damaged ones are named."""

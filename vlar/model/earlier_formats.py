@@ -13,7 +13,9 @@ from vlar.errors import ModelError
 from vlar.types import JsonDict
 
 Arrays = dict[str, npt.NDArray[Any]]
-_HEADS = {"blend": "mixture", "joint": "stacking"}  # format 1 to format 2
+# Heads and arrays of format 1, and their names today.
+_HEADS = {"blend": "mixture", "joint": "stacking"}
+_ARRAYS = {"examples": "familiarity.examples"}
 
 
 def migrate(manifest: JsonDict, file: Path) -> JsonDict:
@@ -59,7 +61,7 @@ def migrate_arrays(arrays: Arrays, written: int) -> Arrays:
         arrays: The content of ``adaptation.safetensors``.
         written: The format that the folder was written in.
     """
-    return {_array_name(name): a for name, a in arrays.items()} if written == 1 else arrays
+    return {_ARRAYS.get(name, name): a for name, a in arrays.items()} if written == 1 else arrays
 
 
 def _renamed(head: Mapping[str, Any]) -> JsonDict:
@@ -70,7 +72,3 @@ def _renamed(head: Mapping[str, Any]) -> JsonDict:
     if settings.get("closed") is not None:
         settings["closed"] = _renamed(settings["closed"])
     return settings
-
-
-def _array_name(name: str) -> str:
-    return "familiarity.examples" if name == "examples" else name

@@ -46,7 +46,7 @@ from vlar.language.clean import MOST_CHARACTERS, MOST_LABELS
 from vlar.model import card
 from vlar.model.adapt_report import AdaptReport
 from vlar.model.earlier_formats import migrate, migrate_arrays
-from vlar.version import __version__
+from vlar.version import __version__, least_versions, too_old
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -57,6 +57,7 @@ ADAPTER = "adapter.safetensors"
 PEFT = "adapter_model.safetensors"  # of an adapter that peft reads too
 STATISTICS = "statistics.safetensors"  # earlier folders have none
 FORMAT = 3
+LEAST = "0.1.0"  # the first version that reads the format with all its keys
 _MOST = 64 * MB
 _LEAST_FREE = 4 * MB  # so that a full disk is found before the work, not after it
 _FREE = "report"  # how it was adapted: left out where it cannot be read
@@ -110,6 +111,8 @@ class Manifest(_Part):
     calibration: dict[str, float] | None = None
     #: Configuration of each further head, by its registered name (``ModelHead``).
     heads: dict[_Name, dict[str, Any]] = Field(default_factory=dict[str, dict[str, Any]])
+    #: Least versions of vlar and of the packages that read the model; earlier folders have none.
+    needs: dict[_Name, str] = Field(default_factory=dict[str, str])
     #: SHA-256 of each file of arrays; None in a folder of an earlier format.
     files_sha256: dict[str, str] | None = None
 
@@ -147,6 +150,8 @@ def read_manifest(folder: Path) -> tuple[Manifest, int]:
     if type(written) is not int:
         raise malformed(file, f"format: {str(written)[:40]!r} is not a number")
     _check_texts(file, data)
+    if isinstance(needs := data.get("needs"), dict) and (old := too_old(needs)):
+        raise ModelError(f"{file} cannot be read: {old}")
     try:
         manifest = Manifest.model_validate(migrate(data, file))
     except ValidationError as error:
@@ -384,6 +389,7 @@ def _describe(model: SavedModel, encoder: Encoder, around: Sequence[Adapter]) ->
         labels_sha256=adapted.labels_sha256 if adapted else None,
         report=model.report.stored() if model.report else None,
         calibration=model.calibration.to_dict() if model.calibration else None,
+        needs={"vlar": LEAST, **least_versions((around[-1] if around else encoder).libraries)},
         heads={name: head.config() for name, head in model.heads.items()},
         **(adapted.config() if adapted else {}),
     )

@@ -74,7 +74,6 @@ def test_the_copy_is_found_and_nothing_else(library: Library):
     assert (first.start_s, first.end_s) == (2.0, 12.0)
     assert (copy.start_s, copy.end_s) == (0.0, 10.0)
     assert all(0.97 <= member.similarity <= 1 for member in group.members)
-    assert library.duplicates(similarity=0.9999999) == []
 
 
 def test_what_is_new_against_another_library(library: Library, tmp_path: Path):
@@ -89,7 +88,6 @@ def test_what_is_new_against_another_library(library: Library, tmp_path: Path):
 
 def test_faults(library: Library, tmp_path: Path):
     refused(QueryError, "k is 0", library.unusual, 0)
-    refused(QueryError, "similarity", library.duplicates, similarity=2)
     refused(LibraryError, "empty", Library(tmp_path / "empty.vlar", FakeModel()).highlights)
     one = Library(tmp_path / "one.vlar", FakeModel())
     one.add_vectors([recording("/a.mp4", around(0, 1))])

@@ -15,6 +15,7 @@ from tests.fixtures.models_1 import tiny
 from tests.refusals import refused
 from vlar.encoders.model_spec import is_model_folder
 from vlar.errors import ModelError, UsageError
+from vlar.version import too_old
 
 FOLDER = Path(tiny.__file__).parent
 NAMES = sorted(path.parent.name for path in FOLDER.glob("*/vlar.json"))
@@ -97,6 +98,46 @@ def test_old_folders_that_are_malformed_and_newer_ones_are_refused(tmp_path):
         manifest = {**json.loads((folder / "vlar.json").read_text()), **change}
         (folder / "vlar.json").write_text(json.dumps(manifest))
         refused(ModelError, "", vlar.load, folder)
+
+
+def with_needs(folder: Path, needs: object) -> Path:
+    saved = vlar.load(FOLDER / "ridge").save(folder)
+    manifest = json.loads((saved / "vlar.json").read_text()) | {"needs": needs}
+    (saved / "vlar.json").write_text(json.dumps(manifest))
+    return saved
+
+
+def test_a_model_states_the_least_versions_that_read_it(tmp_path: Path):
+    saved = vlar.load(FOLDER / "ridge").save(tmp_path / "ridge")
+    needs = json.loads((saved / "vlar.json").read_text())["needs"]
+    project = (FOLDER.parents[2] / "pyproject.toml").read_text("utf-8")
+    assert f'"onnxruntime>={needs["onnxruntime"]}"' in project
+    assert needs.keys() == {"vlar", "onnxruntime"}
+    assert too_old(needs) is None
+
+
+@pytest.mark.parametrize(
+    ("needs", "words"),
+    [
+        ({"vlar": "99.1"}, "vlar 99.1 or later is needed, and .* is installed; run: pip install"),
+        ({"numpy": "2000.0.1"}, "numpy 2000.0.1 or later is needed"),
+        ({"numpy": "1.0"}, ""),
+        ({"no-such-package": "1.0"}, ""),
+        ({"numpy": 1}, "needs.numpy"),
+        ({"": "1.0"}, "needs"),
+        (["numpy"], "needs"),
+        ({"../../x": "1.0"}, "needs"),
+        ({"numpy": "9" * 10_000}, "or later is needed"),
+    ],
+)
+def test_a_model_that_needs_later_packages_is_refused_with_what_to_do(
+    needs: object, words: str, tmp_path: Path
+):
+    saved = with_needs(tmp_path / "ridge", needs)
+    if words:
+        refused(ModelError, words, vlar.load, saved)
+    else:
+        vlar.load(saved)
 
 
 def test_a_folder_that_is_called_as_an_encoder_does_not_stand_before_it(

@@ -519,8 +519,8 @@ def highlights(library: _Library, /, *, k: _Count = 10) -> int:
 def duplicates(library: _Library, /) -> int:
     """Show recordings that show the same, in groups.
 
-    Copies are found, and clips that were cut into other recordings, with their times there. Copies
-    that were made much smaller, cropped or brightened look different to most models.
+    Files are read again, and what moves in them is compared: copies are found, also smaller,
+    cropped, brightened or trimmed ones, and clips inside other recordings with their times there.
 
     Examples:
         vlar index duplicates holiday.vlar

@@ -244,7 +244,7 @@ class Workbench:
         return {"axes": [axes[:2], axes[2:]], "marks": [[*at, text] for text, at in spots.items()]}
 
     def _duplicates(self, rows: LibraryRows) -> JsonDict:
-        groups = discovery.duplicates(rows, None)
+        groups = discovery.duplicates(rows)
         listed = [[{**m.to_dict(), **self._named(m.path)} for m in g.members] for g in groups]
         return {"groups": listed}
 

@@ -116,6 +116,7 @@ def class_names(options: Mapping[str, str], path: Path, what: str) -> tuple[str,
 class ReleasedEncoder(Encoder):
     """A family of published networks; the class that answers is chosen by the file."""
 
+    libraries = ("torch",)
     contract_argument: ClassVar[str | None] = None  # a file of weights is needed
     kind: ClassVar[str]
 

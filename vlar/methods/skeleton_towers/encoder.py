@@ -260,6 +260,7 @@ class SkeletonNetEncoder(Encoder):
     Example: ``vlar classify body.skeleton --model skeleton-net:FILE.pt``.
     """
 
+    libraries = ("torch",)
     contract_argument: ClassVar[str | None] = None  # a file of weights is needed
     modality, cpu_only, per_clip, all_samples = "skeleton", True, True, True
     templates = "plain"

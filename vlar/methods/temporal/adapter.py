@@ -52,7 +52,6 @@ _ADDED = (  # since the first saved models
     *("regions", "region_heads", "positions", "initial", "experts", "balance", "causal", "drawn"),
     *("strength", "texts", "selected", "temperature", "units", "unit_bank"),
 )
-_BEFORE = {"look": "route_norm", "words": "told.words"}  # arrays of ``plar`` with a folder
 _MOST_WEIGHTS = 1 << 24  # eight times as many parameters: half a gigabyte
 
 
@@ -300,12 +299,15 @@ class Temporal(ResidualTower):
 
     method, config_type = "temporal", TemporalConfig
     names_norms: ClassVar[bool] = True
+    settings_before: ClassVar[Mapping[str, str]] = {"tokens": "n_prompts", "grid": "regions"}
+    # Of ``plar`` with a folder of its own.
+    arrays_before: ClassVar[Mapping[str, str]] = {"look": "route_norm", "words": "told.words"}
     network: TemporalNetwork
     config: TemporalConfig
 
     @classmethod
     def read_config(cls, settings: JsonDict) -> TemporalConfig:
-        """The checked settings; ``tokens``, ``prompts`` and ``grid`` are of earlier versions.
+        """The checked settings; ``prompts`` of earlier versions is two of today.
 
         Raises:
             ModelError: they are of ``asu`` with a decoder, or a value is out of range.
@@ -316,9 +318,6 @@ class Temporal(ResidualTower):
                 "a model of asu with a decoder of its own cannot be read since asu is a preset of "
                 "temporal; learn it again: vlar adapt SUPPORT --out MODEL --method asu"
             )
-        for before, name in (("tokens", "n_prompts"), ("grid", "regions")):
-            if before in settings:
-                settings[name] = settings.pop(before)
         if "prompts" in settings:
             prompts = list(settings.pop("prompts"))
             settings["drawn"] = [name for name in prompts if name != "text"]
@@ -425,23 +424,6 @@ class Temporal(ResidualTower):
         losses = {"total": total, "task": task, "balance": balance}
         return dataclasses.replace(output, losses=losses)
 
-    def check_state(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
-        super().check_state(_named(shapes, (0, self.dim)))
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        super().load_state_dict(_named(state, np.zeros((0, self.dim), np.float32)))
-
     def text_vectors(self, texts: Sequence[str]) -> TextVectors:
         """Encode texts for training; only the texts of labels are trained."""
         return fixed_vectors(self.encoder.encode_text(texts))
-
-
-def _named(entries: Mapping[str, Any], labels: Any) -> dict[str, Any]:
-    """Entries of a state by today's names; a ``plar`` with a folder moved no labels."""
-    if "router.weight" not in entries or "route_norm.weight" in entries:
-        return dict(entries)
-    named: dict[str, Any] = {"labels": labels}
-    for name, entry in entries.items():
-        module, _, rest = name.partition(".")
-        named[f"{_BEFORE[module]}.{rest}" if module in _BEFORE else name] = entry
-    return named
