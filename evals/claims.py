@@ -32,7 +32,7 @@ from sensors import setting
 from towers import LAYOUTS, PEOPLE, Course, course, fold_of_pairs, measure
 
 from vlar.methods.skeleton_towers import curves, tower
-from vlar.methods.skeleton_towers.published import PrototypeHead
+from vlar.methods.skeleton_towers.published import TowerPrototypes
 
 SHOWN = ("alone", "stacked", "auto", "frames shuffled", "scene moved", "loss", "train_accuracy")
 COSTS = ("parameters", "steps", "cpu_minutes")
@@ -64,13 +64,13 @@ def foreign_part(method: str, seed: int) -> AbstractContextManager[Any]:
     """A method whose own part lacks its matter, for as long as it is entered."""
     random = torch.Generator().manual_seed(seed)
     if method == "protogcn":
-        plain = PrototypeHead.forward
+        plain = TowerPrototypes.forward
 
         def shuffled(self: Any, network: Any, reading: Any, answers: Any) -> torch.Tensor:
             order = torch.randperm(len(answers.y), generator=random)
             return plain(self, network, reading, answers._replace(y=answers.y[order]))
 
-        return patch.object(PrototypeHead, "forward", shuffled)
+        return patch.object(TowerPrototypes, "forward", shuffled)
     if method == "gap":
         told = tower.part_texts
 

@@ -155,7 +155,7 @@ def _percent(box: Sequence[float]) -> list[int]:
 
 
 @dataclass(frozen=True)
-class Quote:
+class CaptionQuote:
     """Words that captions quote.
 
     Attributes:
@@ -183,21 +183,21 @@ _QUOTE = re.compile(
 _TOUCHING_S = 0.11  # times are written in tenths
 
 
-def quotes(captions: Iterable[str]) -> list[Quote]:
+def quotes(captions: Iterable[str]) -> list[CaptionQuote]:
     """Quotes of the captions of a recording, by time; the same words that touch are one."""
     spans: dict[tuple[str, str, str], list[tuple[float, float, str]]] = {}
     for caption in captions:
         for kind, language, start_s, end_s, box, text in _QUOTE.findall(caption):
             spans.setdefault((kind, text, language), []).append((float(start_s), float(end_s), box))
-    merged: list[Quote] = []
+    merged: list[CaptionQuote] = []
     for (kind, text, language), times in spans.items():
         begin_s, last_s, first_box = min(times)
         for start_s, end_s, box in sorted(times):
             if start_s > last_s + _TOUCHING_S:
-                merged.append(Quote(kind, begin_s, last_s, text, language, _box(first_box)))
+                merged.append(CaptionQuote(kind, begin_s, last_s, text, language, _box(first_box)))
                 begin_s, last_s, first_box = start_s, end_s, box
             last_s = max(last_s, end_s)
-        merged.append(Quote(kind, begin_s, last_s, text, language, _box(first_box)))
+        merged.append(CaptionQuote(kind, begin_s, last_s, text, language, _box(first_box)))
     return sorted(merged, key=lambda quote: (quote.start_s, quote.end_s))
 
 

@@ -15,7 +15,7 @@ _SHORT = 60
 
 
 @dataclass(frozen=True)
-class Difference(Record):
+class RunDifference(Record):
     """One setting that two runs do not share."""
 
     key: str
@@ -52,17 +52,17 @@ class ReportRow:
         }
 
 
-def differences(first: JsonDict, second: JsonDict) -> list[Difference]:
+def differences(first: JsonDict, second: JsonDict) -> list[RunDifference]:
     """Everything that moves a figure and is not the same in two runs."""
     a, b = dict(_flat({"moves": first["moves"]})), dict(_flat({"moves": second["moves"]}))
-    rows: list[Difference] = []
+    rows: list[RunDifference] = []
     for key in sorted(a.keys() | b.keys()):
         if a.get(key) != b.get(key) and not key.startswith(_QUIET):
             both = [run.get(key, "(not there)") for run in (a, b)]
             words = [f"{v:.4g}" if isinstance(v, float) else str(v) for v in both]
             if words[0] == words[1]:  # they differ in a later digit
                 words = [str(value) for value in both]
-            rows.append(Difference(key.removeprefix("moves."), *map(_short, words)))
+            rows.append(RunDifference(key.removeprefix("moves."), *map(_short, words)))
     return rows
 
 

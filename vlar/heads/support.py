@@ -424,7 +424,7 @@ def _from_csv(file: Path, columns: Sequence[str]) -> list[SupportItem]:
     try:
         header = [name.strip().lower() for name in next(reader, [])]
         _check_header(file, header, columns)
-        table = _Table(file, header)
+        table = _SupportTable(file, header)
         items: list[SupportItem] = []
         for row in reader:
             if any(cell and not cell.isspace() for cell in row):
@@ -488,7 +488,7 @@ def _check_header(file: Path, header: list[str], columns: Sequence[str]) -> None
         )
 
 
-class _Table:
+class _SupportTable:
     """Common state of the rows of a CSV file; a repeated path is made once."""
 
     def __init__(self, file: Path, header: list[str]) -> None:
@@ -508,7 +508,7 @@ class _Table:
         return self._paths[cell]
 
 
-def _item(table: _Table, line: int, row: list[str]) -> SupportItem:
+def _item(table: _SupportTable, line: int, row: list[str]) -> SupportItem:
     file, header = table.file, table.header
     if len(row) != len(header):
         raise SupportError(

@@ -64,7 +64,7 @@ class MovedHit:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class RunComparison:
     """Two models on the N clips that both could read.
 
     Attributes:
@@ -149,7 +149,7 @@ class Comparison:
         return "\n".join(lines)
 
 
-def compare(first: Evaluation, second: Evaluation) -> Comparison:
+def compare(first: Evaluation, second: Evaluation) -> RunComparison:
     """Compare two models that were evaluated on the same recordings.
 
     Args:
@@ -184,7 +184,7 @@ def compare(first: Evaluation, second: Evaluation) -> Comparison:
     rights = [[clip.right for clip in clips] for clips in zip(*pairs, strict=True)]
     groups = [clip.group for clip, _ in pairs]
     figures = {name: (first.figure(name), second.figure(name)) for name in ("top1", "macro")}
-    return Comparison(
+    return RunComparison(
         (first.model, second.model),
         len(pairs),
         len(set(groups)),

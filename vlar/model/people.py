@@ -15,7 +15,7 @@ from vlar.media.views import Views, ViewSampler
 from vlar.model.core import EncodedSpan, ModelCore, lost_share
 from vlar.model.label_heads import LabelClassifier
 from vlar.numeric import unit
-from vlar.people.focus import Focus, Found, make_focus, needs_words
+from vlar.people.focus import ClipCut, Focus, make_focus, needs_words
 from vlar.people.people import People
 from vlar.types import Classification, Clip, Failure, Float64
 
@@ -136,7 +136,7 @@ class PersonAnswers:
         notes = tuple(dict.fromkeys(note for person in people for note in person.notes))
         return replace(answer, person=person, notes=notes)
 
-    def _find(self, clip: Clip, source: Reader) -> Found:
+    def _find(self, clip: Clip, source: Reader) -> ClipCut:
         size = self.core.sampling.size
         meta = {**clip.meta, "encoder_side": min(size)} if size else clip.meta
         return self.focus.find(replace(clip, meta=meta), source, self._likeness)

@@ -102,7 +102,7 @@ Likeness = Callable[[People, Clip, Reference], Float64 | None]
 
 
 @dataclass(frozen=True)
-class Found:
+class ClipCut:
     """Cut of a clip for an answer.
 
     Attributes:
@@ -158,7 +158,7 @@ class Focus:
         """Whether the whole picture counts too; with a reference it shows the others."""
         return self.reference is None
 
-    def find(self, clip: Clip, source: Reader | None, likeness: Likeness | None = None) -> Found:
+    def find(self, clip: Clip, source: Reader | None, likeness: Likeness | None = None) -> ClipCut:
         """The person in a clip.
 
         Args:
@@ -199,17 +199,17 @@ class Focus:
         moves_only = not is_body or self.detector.finds == "movement"
         return Target(people, row, MOVEMENT_MARGIN if moves_only else BODY_MARGIN)
 
-    def _zoomed(self, clip: Clip, source: Reader | None, notes: tuple[str, ...]) -> Found:
+    def _zoomed(self, clip: Clip, source: Reader | None, notes: tuple[str, ...]) -> ClipCut:
         target = self.zoom_in(clip, source)
         if target is None:
             return _nobody("person", notes)
         if self.only_small and target.extent >= SMALL:
-            return Found(person=None, notes=notes)
+            return ClipCut(person=None, notes=notes)
         cut = target.cut_out(clip)
         encoder_side, side = clip.meta.get("encoder_side"), min(cut.data.shape[1:3])
         if isinstance(encoder_side, int | float) and encoder_side / side > _FEW_PIXELS:
             notes = (*notes, f"too few pixels: the person's cut is {side} pixels wide")
-        return Found(cut, target.people.person(target.place), notes)
+        return ClipCut(cut, target.people.person(target.place), notes)
 
     def _referred(
         self,
@@ -218,7 +218,7 @@ class Focus:
         clip: Clip,
         likeness: Likeness | None,
         notes: tuple[str, ...],
-    ) -> Found:
+    ) -> ClipCut:
         colours = people.colours() if reference.colour else ()
         alike = None
         if likeness is not None and len(people.tracks) > 1:
@@ -226,12 +226,12 @@ class Focus:
         chosen = choose(people.tracks, reference, colours, alike)
         person = people.person(chosen.place, float(chosen.weights[chosen.place]))
         cut = people.cut_out(chosen.place, clip, margin=CONTEXT)
-        return Found(cut, person, (*notes, chosen.note) if chosen.note else notes)
+        return ClipCut(cut, person, (*notes, chosen.note) if chosen.note else notes)
 
 
-def _nobody(noun: str, notes: tuple[str, ...]) -> Found:
+def _nobody(noun: str, notes: tuple[str, ...]) -> ClipCut:
     whole = f"no {noun} is found that can be followed: the whole picture is judged"
-    return Found(notes=(*notes, whole))
+    return ClipCut(notes=(*notes, whole))
 
 
 def needs_words(reference: Reference) -> bool:

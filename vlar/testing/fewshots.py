@@ -23,7 +23,7 @@ LABELS = ("a", "b", "c")
 
 
 @dataclass
-class HeadMaterial:
+class FewShotMaterial:
     """A head of six examples of three labels.
 
     Attributes:
@@ -52,7 +52,7 @@ def check_fewshot(part: Any) -> None:
     cls: type[FewShotHead] = part if isinstance(part, type) else type(part)
     name = name_of("fewshot", cls)
     with registered("fewshot", name, cls):
-        run("fewshot", name, STEPS, HeadMaterial(cls))
+        run("fewshot", name, STEPS, FewShotMaterial(cls))
 
 
 def signatures(n: int, seed: int) -> Callable[[str], Float32]:
@@ -65,14 +65,14 @@ def _fitted(cls: type[FewShotHead], y: Sequence[str], zero_shot: Float32 | None 
     return cls.example(signatures(len(y), 0), y, zero_shot)
 
 
-def _fits(m: HeadMaterial) -> None:
+def _fits(m: FewShotMaterial) -> None:
     """FewShotHead.example gives a head of the class, fitted to examples and similarities."""
     zero_shot = np.random.default_rng(1).normal(size=(len(Y), len(LABELS))).astype(np.float32)
     m.head = _fitted(m.cls, Y, zero_shot)
     assert isinstance(m.head, m.cls)
 
 
-def _names(m: HeadMaterial) -> None:
+def _names(m: FewShotMaterial) -> None:
     """A head is found by its name when it is loaded, and its labels are the logit columns."""
     assert m.head.config()["head"] == m.head.name
     assert registry.get("fewshot", m.head.name) is type(m.head)
@@ -80,26 +80,26 @@ def _names(m: HeadMaterial) -> None:
     assert m.head.logits(m.rows(4, 2)).shape == (4, 3)
 
 
-def _numbers(m: HeadMaterial) -> None:
+def _numbers(m: FewShotMaterial) -> None:
     """Logits are finite, since probabilities are their softmax."""
     assert np.isfinite(m.head.logits(m.rows(4, 2))).all(), "logits are NaN or infinite"
 
 
-def _examples(m: HeadMaterial) -> None:
+def _examples(m: FewShotMaterial) -> None:
     """An example is recognised and probabilities sum to 1, or nothing was learned."""
     p = m.head.probabilities(m.rows(6, 0))
     assert [m.head.labels[i] for i in p.argmax(axis=1)] == list(Y)
     np.testing.assert_allclose(p.sum(axis=1), 1, atol=1e-9)
 
 
-def _one_shot(m: HeadMaterial) -> None:
+def _one_shot(m: FewShotMaterial) -> None:
     """One example a label is enough to be recognised, since users begin with one."""
     head = _fitted(m.cls, LABELS)
     p = head.probabilities(signatures(3, 0)(head.kind))
     assert p.argmax(axis=1).tolist() == [0, 1, 2]
 
 
-def _saved(m: HeadMaterial) -> None:
+def _saved(m: FewShotMaterial) -> None:
     """A head saved as safetensors and JSON gives the same logits, bit for bit."""
     arrays = load(save({key: np.ascontiguousarray(a) for key, a in m.head.state().items()}))
     again = FewShotHead.from_state(json.loads(json.dumps(m.head.config())), arrays)
@@ -108,7 +108,7 @@ def _saved(m: HeadMaterial) -> None:
     np.testing.assert_array_equal(again.logits(rows, prior), m.head.logits(rows, prior))
 
 
-def _alone(m: HeadMaterial) -> None:
+def _alone(m: FewShotMaterial) -> None:
     """A clip has the same logits alone and in a batch, since batches are cut by chance."""
     queries = m.rows(5, 2)
     alone = np.concatenate([m.head.logits(row[None]) for row in queries])

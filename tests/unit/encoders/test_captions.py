@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vlar.encoders.captions import Quote, quote, quotes
+from vlar.encoders.captions import CaptionQuote, quote, quotes
 
 
 def test_quotes_come_back_by_time_and_those_that_touch_are_one():
@@ -13,9 +13,9 @@ def test_quotes_come_back_by_time_and_those_that_touch_are_one():
         "a man says (loudly): nothing",
     ]
     assert quotes(captions) == [
-        Quote("shows", 0.0, 4.0, "EXIT", ""),
-        Quote("says", 1.0, 3.0, "go 'on'", "en"),
-        Quote("shows", 8.0, 9.0, "EXIT", "", (50, 25, 100, 30)),
+        CaptionQuote("shows", 0.0, 4.0, "EXIT", ""),
+        CaptionQuote("says", 1.0, 3.0, "go 'on'", "en"),
+        CaptionQuote("shows", 8.0, 9.0, "EXIT", "", (50, 25, 100, 30)),
     ]
     assert quotes(['shows (0.0-1.0 s @9,9,9,30): "no area"'])[0].box is None
     assert quotes(["says (en, 9999999999999999999999-1 s): no"]) == []

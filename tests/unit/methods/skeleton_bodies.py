@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from vlar.methods.skeleton_towers.config import BODIES, TowerConfig, loaded
-from vlar.methods.skeleton_towers.network import Body, members
+from vlar.methods.skeleton_towers.network import TowerBody, members
 
 
-def body(name: str, **settings: Any) -> Body:
+def body(name: str, **settings: Any) -> TowerBody:
     """A body of one stream in eval mode, from a fixed seed."""
     settings = {"streams": ("joint",), "frames": 16, "people": 1, **settings}
     torch.manual_seed(0)
@@ -21,7 +21,7 @@ def body(name: str, **settings: Any) -> Body:
 
 def size(network: nn.Module, labels: int = 0) -> int:
     """Parameters, with those of a linear head for as many labels."""
-    head = (network.width + 1) * labels if isinstance(network, Body) else 0
+    head = (network.width + 1) * labels if isinstance(network, TowerBody) else 0
     return sum(parameter.numel() for parameter in network.parameters()) + head
 
 
@@ -35,7 +35,7 @@ def scene(
 
 
 def train(
-    network: Body, x: Tensor, seen: Tensor, y: Tensor, *, steps: int, labels: int = 2
+    network: TowerBody, x: Tensor, seen: Tensor, y: Tensor, *, steps: int, labels: int = 2
 ) -> nn.Linear:
     """Train a body with a linear head, and leave both in eval mode."""
     torch.manual_seed(1)
@@ -53,6 +53,6 @@ def train(
 
 
 @torch.no_grad()
-def right(network: Body, head: nn.Linear, x: Tensor, seen: Tensor, y: Tensor) -> float:
+def right(network: TowerBody, head: nn.Linear, x: Tensor, seen: Tensor, y: Tensor) -> float:
     """Share of right answers."""
     return float((head(network(x, seen).vectors).argmax(dim=1) == y).float().mean())

@@ -16,7 +16,7 @@ from tests.refusals import refused
 from tests.unit.encoders.clip import models
 from vlar.encoders.base import Encoder, load_encoder
 from vlar.errors import ModelError, UsageError
-from vlar.methods.ar_net.adapter import ArNet
+from vlar.methods.ar_net.adapter import ArNetAdapter
 from vlar.methods.ar_net.network import cost, hold
 from vlar.training.batches import Dataset
 from vlar.training.data import FeatureLoader
@@ -87,7 +87,7 @@ def test_draws_follow_the_logits():
     np.testing.assert_allclose(found, [0.6, 0.3, 0.1], atol=0.015)
 
 
-def forced(adapter: ArNet, choice: int) -> None:
+def forced(adapter: ArNetAdapter, choice: int) -> None:
     with torch.no_grad():
         adapter.network.choose.weight.zero_()
         adapter.network.choose.bias.fill_(0).index_fill_(0, torch.tensor([choice]), 50.0)
@@ -95,7 +95,7 @@ def forced(adapter: ArNet, choice: int) -> None:
 
 
 def test_a_skipped_frame_is_not_encoded(encoder: Encoder, monkeypatch: pytest.MonkeyPatch):
-    adapter = ArNet.attach(encoder)
+    adapter = ArNetAdapter.attach(encoder)
     assert adapter.config.sizes == (32, 24, 16)
     assert adapter.network.table == pytest.approx([1, 345984 / 600000, 172224 / 600000, 0, 0, 0])
     clip = clips_of(pictures(1, 7))[0]
@@ -128,7 +128,7 @@ def test_a_skipped_frame_is_not_encoded(encoder: Encoder, monkeypatch: pytest.Mo
 
 
 def test_held_frames_keep_the_decision_and_the_state(encoder: Encoder):
-    adapter = ArNet.attach(encoder)
+    adapter = ArNetAdapter.attach(encoder)
     small = torch.randn(2, 9, 3, 32, 32)
     with torch.inference_mode():
         adapter.network.steps.fill_(adapter.config.fade)
@@ -147,7 +147,7 @@ def test_it_learns_to_spare_and_to_answer(encoder: Encoder):
     clips = [replace(c, path=Path(str(row))) for row, c in enumerate(clips_of(frames))]
     y = [LABELS[row % 2] for row in range(16)]
     for saving in (0.0, 3.0):
-        adapter = ArNet.attach(encoder, {"saving": saving, "fade": 20})
+        adapter = ArNetAdapter.attach(encoder, {"saving": saving, "fade": 20})
         inputs = np.stack([adapter.clip_inputs(clip, as_drawn).numpy() for clip in clips])
         paths = [clip.path for clip in clips]
         dataset = Dataset.single(LABELS, y, [str(path) for path in paths], paths)
@@ -199,10 +199,10 @@ def test_lite_reads_other_sizes():
     ],
 )
 def test_settings_out_of_range_are_one_line(encoder: Encoder, settings: Any, error: Any, told: str):
-    refused(error, told, ArNet.attach, encoder, settings)
+    refused(error, told, ArNetAdapter.attach, encoder, settings)
 
 
 def test_sizes_are_asked_of_encoders_that_have_them():
-    refused(ModelError, "it needs sizes", ArNet.attach, load_encoder("lite"))
+    refused(ModelError, "it needs sizes", ArNetAdapter.attach, load_encoder("lite"))
     lite = load_encoder("lite-objects")
     refused(UsageError, "multiples of 4", lite.resized, 130, 133)  # type: ignore[attr-defined]

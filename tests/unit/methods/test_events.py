@@ -187,7 +187,7 @@ def test_a_gated_block_knows_places_and_a_closed_gate_lets_positions_alone_throu
 
 
 def test_the_identity_has_no_spikes():
-    made = parts.Residual(8, EventsConfig(width=8))
+    made = parts.SpikingResidual(8, EventsConfig(width=8))
     x = torch.randn(2, 5, 3, 8)
     with torch.no_grad():
         for layer in (made.inner[-1],):

@@ -29,7 +29,7 @@ from vlar.methods.fusion.deformable import Deformable, sample
 from vlar.methods.fusion.devices import Devices, device_mix
 from vlar.methods.fusion.intervals import Intervals, visible
 from vlar.methods.fusion.losses import cross_prototypes, info_nce, masked_error
-from vlar.methods.fusion.mixer import Mixer
+from vlar.methods.fusion.mixer import DeviceMixer
 from vlar.methods.fusion.presence import draw, parts_of
 from vlar.methods.fusion.rebuild import Rebuild
 from vlar.methods.fusion.tokens import BLOCKS
@@ -367,7 +367,7 @@ def test_rebuilt_parts_are_fused_in_three_ways(fuse: str):
 def test_the_order_of_sensors_does_not_matter_to_the_mixer():
     adapter, (features, _) = made({"block": "mixer"}), clips(5)
     block = adapter.network.block.eval()
-    assert isinstance(block, Mixer)
+    assert isinstance(block, DeviceMixer)
     x = seen(adapter, features)
     kept = x.kept.clone()
     kept[2, 0] = kept[3, 1] = False

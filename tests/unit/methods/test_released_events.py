@@ -67,7 +67,7 @@ def test_gradients_reach_every_weight():
 
 
 def test_neurons_fire_as_their_rule_says():
-    neuron = released.Neuron()
+    neuron = released.ReleasedNeuron()
     current = torch.full((6, 1), 0.6)
     assert neuron(current)[:, 0].tolist() == [0, 0, 1, 0, 0, 1]  # .6, .9, 1.05 and a reset
     assert not neuron(torch.full((50, 1), 0.49)).any()  # the limit is .98

@@ -23,8 +23,8 @@ from vlar.errors import ModelError, UnknownNameError
 from vlar.methods.video_net.ada_fuse import fuse, needed
 from vlar.methods.video_net.adapter import VideoNet, as_in_use
 from vlar.methods.video_net.network import (
-    Body,
     OverTime,
+    ResidualBody,
     VideoNetConfig,
     VideoNetwork,
     body_of,
@@ -127,7 +127,7 @@ def test_a_factorised_filter_has_the_parameters_of_a_full_one(sizes: tuple[int, 
     weights = sum(p.numel() for p in made.parameters()) - 2 * between  # less the norm's
     full = 3 * size * size * n_in * n_out
     assert 0 <= full - weights < size * size * n_in + 3 * n_out
-    body = Body(VideoNetConfig(width=4, size=32), 3, factorised)
+    body = ResidualBody(VideoNetConfig(width=4, size=32), 3, factorised)
     halves = [m for m in body.modules() if isinstance(m, torch.nn.ReLU)]
     flat = body_of(VideoNetConfig(network="frames", width=4, size=32))
     plain = [m for m in flat.modules() if isinstance(m, torch.nn.ReLU)]

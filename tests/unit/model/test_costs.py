@@ -15,7 +15,7 @@ from tests.unit.encoders.clip import models
 from tests.videos import make_video
 from vlar.encoders.base import load_encoder
 from vlar.encoders.protocols import WithRegions
-from vlar.methods.ar_net.adapter import ArNet
+from vlar.methods.ar_net.adapter import ArNetAdapter
 from vlar.methods.token_reuse.adapter import TokenReuse
 from vlar.methods.token_reuse.reuse import reuse_cost
 from vlar.methods.video_net.adapter import VideoNet
@@ -66,7 +66,7 @@ def test_reused_tokens_cost_their_share_and_whole_frames_all(
 
 
 def test_choices_of_a_clip_are_counted(tower: Any):
-    policy = ArNet.attach(tower)
+    policy = ArNetAdapter.attach(tower)
     sizes, own = policy.config.sizes, policy.cost((6, 32, 32, 3)) - tower.cost((6, 32, 32, 3))
     with torch.no_grad():
         policy.network.choose.weight.zero_()

@@ -16,7 +16,7 @@ from vlar.apps.serve.errors import ServeError
 from vlar.apps.serve.files import AllowedFolders
 from vlar.apps.serve.uploads import Uploads
 from vlar.cancellation import cancellable
-from vlar.encoders.captions import Quote, quotes
+from vlar.encoders.captions import CaptionQuote, quotes
 from vlar.errors import one_line
 from vlar.files.reading import MB, parse_json, read_file
 from vlar.files.recent import Recent
@@ -193,7 +193,7 @@ class ServedLibrary(Library):
             if (who := rows.people.get(int(row_id))) is not None
         ]
 
-    def written(self, path: str) -> list[Quote]:
+    def written(self, path: str) -> list[CaptionQuote]:
         """Words that captions of a recording quote: said, and on screen; by time."""
         with self._connection.mutex:
             store, manifest = self._connection.nonempty()

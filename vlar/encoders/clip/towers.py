@@ -211,7 +211,7 @@ def weights_hash(model: nn.Module, settings: str = "") -> str:
     return digest.hexdigest()
 
 
-class WordPieces:
+class LiteTokeniser:
     """The tokeniser of the text encoder of ``lite``, for models without a text tower."""
 
     max_tokens = MAX_TOKENS
@@ -258,7 +258,7 @@ def towers_without_text(
         model=model,
         image=image,
         text=refused,
-        tokens=WordPieces(),
+        tokens=LiteTokeniser(),
         pixels=pixels,
         dim=dim,
         log_scale=lambda: torch.tensor(math.log(scale)),

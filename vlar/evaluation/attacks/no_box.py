@@ -71,7 +71,7 @@ def learned(rows: Tensor, random: torch.Generator) -> nn.Module:
     deviation, mean = torch.std_mean(rows, dim=(0, 2), unbiased=False)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**31, (), generator=random)))
-        query, key = (_Network(mean, deviation.clamp_min(1e-3)).to(rows) for _ in range(2))
+        query, key = (_ContrastNetwork(mean, deviation.clamp_min(1e-3)).to(rows) for _ in range(2))
     key.load_state_dict(query.state_dict())
     optimiser = torch.optim.SGD(query.parameters(), 0.03, momentum=0.9, weight_decay=1e-4)
     with torch.no_grad():
@@ -91,7 +91,7 @@ def learned(rows: Tensor, random: torch.Generator) -> nn.Module:
     return query.requires_grad_(False)
 
 
-class _Network(nn.Module):
+class _ContrastNetwork(nn.Module):
     """Two convolutions over time, the mean and the maximum of frames, and a linear map."""
 
     mean: Tensor

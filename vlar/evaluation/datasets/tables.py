@@ -149,7 +149,7 @@ _USED = {"path", "label", "labels", "start_s", "end_s", *PARTS, *_SUBSETS}
 
 
 @register("dataset", "csv")
-class Table(DatasetLayout):
+class ListTable(DatasetLayout):
     """``path,label`` and, where there are any, ``labels,verb,object,start_s,end_s,group,split``.
 
     Further columns are facts of the clips, which ``slices`` reads.
@@ -262,7 +262,7 @@ _Row = tuple[SupportItem, list[str]]
 
 
 @register("dataset", "charades")
-class Charades(DatasetLayout):
+class CharadesLists(DatasetLayout):
     """``Charades_v1_{classes.txt,train.csv,test.csv}``, ``Charades_v1[_480]/ID.mp4``.
 
     A clip is a video with all its labels; with the option ``spans = true`` each action is a clip of

@@ -27,7 +27,7 @@ _SAMPLE = 256  # rows whose mean weighs nothing
 
 
 @dataclass(frozen=True)
-class Person:
+class SimulatedPerson:
     """A simulated person.
 
     Attributes:
@@ -45,7 +45,7 @@ class Person:
 
 
 @dataclass(frozen=True)
-class Round:
+class FeedbackRound:
     """Result of one round of one query: is the first hit that was not judged right?
 
     Attributes:
@@ -67,9 +67,9 @@ def simulated(
     vectors: Float32,
     shown: npt.NDArray[np.bool_],
     blocks: Sequence[BlockSlice],
-    person: Person,
+    person: SimulatedPerson,
     seed: int = 0,
-) -> list[list[Round]]:
+) -> list[list[FeedbackRound]]:
     """Rounds of a simulated person, by their number; a query ends where no right clip is left.
 
     Args:
@@ -82,7 +82,7 @@ def simulated(
         seed: Seed of the draws.
     """
     draw = np.random.default_rng(seed)
-    rounds: list[list[Round]] = [[] for _ in range(person.rounds)]
+    rounds: list[list[FeedbackRound]] = [[] for _ in range(person.rounds)]
     sample = vectors[:: max(len(vectors) // _SAMPLE, 1)]
     for number, (query, truth) in enumerate(zip(queries, shown, strict=True)):
         told = draw.permutation(truth) if person.truth == "labels permuted" else truth
@@ -113,7 +113,7 @@ def simulated(
             scores = log_odds(head.probability(vectors, alone))
             first = [int(np.where(left, each, -np.inf).argmax()) for each in (plain, scores)]
             before, after = (bool(truth[row]) for row in first)
-            results.append(Round(number, before, after, any(judged.values())))
+            results.append(FeedbackRound(number, before, after, any(judged.values())))
     return rounds
 
 
@@ -159,8 +159,8 @@ class Feedback(Protocol):
         figures: list[Figure] = []
         for under, truth, blocks in ways:
             s = run.settings
-            person = Person(s["judged"], s["of"], s["rounds"], truth)
-            rounds: list[list[Round]] = [[] for _ in range(person.rounds)]
+            person = SimulatedPerson(s["judged"], s["of"], s["rounds"], truth)
+            rounds: list[list[FeedbackRound]] = [[] for _ in range(person.rounds)]
             for seed in s["seeds"]:
                 more = simulated(run.core, queries, vectors, shown[asked], blocks, person, seed)
                 for results, rows in zip(rounds, more, strict=True):
@@ -170,7 +170,7 @@ class Feedback(Protocol):
         return figures
 
 
-def figures_of(results: Sequence[Round]) -> list[Figure]:
+def figures_of(results: Sequence[FeedbackRound]) -> list[Figure]:
     """Figures of one round; NaN of none."""
     before, after, yes = (
         np.array([getattr(row, name) for row in results], np.float64)

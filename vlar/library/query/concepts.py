@@ -17,7 +17,7 @@ from vlar.language.concept import Concept as Concept
 from vlar.library.cache import SearchCache
 from vlar.library.connection import LibraryConnection
 from vlar.library.query.candidates import Snapshot
-from vlar.library.query.feedback import Head, TaughtModel, taught_head
+from vlar.library.query.feedback import FeedbackHead, TaughtModel, taught_head
 from vlar.library.query.grammar import Leaf, Phrase, leaves
 from vlar.library.query.plan import QueryRequest, make_plan
 from vlar.library.store.base import LibraryStore
@@ -68,10 +68,10 @@ def with_concepts(
     return {leaf: head.query for leaf, head in heads.items()}, taught
 
 
-def _head(concept: Concept, words: Float32) -> Head:
+def _head(concept: Concept, words: Float32) -> FeedbackHead:
     """The head of a concept on the vector (D,) of its words."""
     joined = unit(concept.gain * words.astype(np.float64) + concept.shift)
-    return Head(words, concept.shift, concept.offset, joined, {}, concept.gain)
+    return FeedbackHead(words, concept.shift, concept.offset, joined, {}, concept.gain)
 
 
 def save(
@@ -109,7 +109,7 @@ def save(
         named, rated = with_concepts([leaf], kept, model)
         words = named[leaf] if named else model.encode_queries([plan.phrase])[0]
 
-        def learn(cache: SearchCache | None) -> Head:
+        def learn(cache: SearchCache | None) -> FeedbackHead:
             return taught_head(Snapshot(store, manifest, rated, cache), words, plan.judged)[0]
 
         head, yes_count = connection.searched(store, learn), sum(plan.judged.values())

@@ -116,7 +116,7 @@ _OVERLAP = 0.5  # of a window: how far B may begin before A ends
 
 
 @dataclass(frozen=True)
-class Windows:
+class ScoredWindows:
     """N windows in any order; all arrays are (N,).
 
     ``base_s`` is the library's window length, ``tracks`` whom each shows: 0 for the whole frame,
@@ -192,7 +192,7 @@ class Evaluator:
 
     def __init__(
         self,
-        windows: Windows,
+        windows: ScoredWindows,
         probability: Mapping[Leaf, Float64],
         matching: Callable[[str], Float64],
     ) -> None:
@@ -238,7 +238,7 @@ class Evaluator:
         return _Terms(lambda leaf: self._probability[leaf], self._matching, PRODUCT).value(node)
 
     def at_parts(
-        self, node: Node, spans: SpanScores, probability: Mapping[Leaf, Float64], rule: Rule
+        self, node: Node, spans: SpanScores, probability: Mapping[Leaf, Float64], rule: Combination
     ) -> Float64:
         """(M,) value of spans by other values of the leaves, at the windows of their parts."""
 
@@ -321,7 +321,7 @@ class Evaluator:
 
 
 @dataclass(frozen=True)
-class Rule:
+class Combination:
     """Rules by which an AND and an OR combine values, each (N,), with weights."""
 
     every: Callable[[Sequence[Float64], Sequence[float]], Float64]
@@ -334,7 +334,7 @@ class _Terms:
 
     of_leaf: Callable[[Leaf], Float64]
     matching: Callable[[str], Float64]
-    rule: Rule
+    rule: Combination
 
     def value(self, node: Node) -> Float64:
         """(N,) of a tree."""
@@ -384,5 +384,7 @@ def _joined(several: Sequence[SpanScores]) -> SpanScores:
     return SpanScores(**arrays, parts=parts)
 
 
-PRODUCT = Rule(_every, _any)
-WEAKEST = Rule(lambda values, _: np.min(values, axis=0), lambda values, _: np.max(values, axis=0))
+PRODUCT = Combination(_every, _any)
+WEAKEST = Combination(
+    lambda values, _: np.min(values, axis=0), lambda values, _: np.max(values, axis=0)
+)

@@ -35,7 +35,7 @@ _LEAST_GAIN = 1e-3
 
 
 @dataclass(frozen=True)
-class Head:
+class FeedbackHead:
     """Result of learning from judgements.
 
     Attributes:
@@ -65,7 +65,7 @@ class TaughtModel:
 
     english = few_words = False  # judgements decide, not words alone
 
-    def __init__(self, model: LibraryModel, heads: Sequence[Head]) -> None:
+    def __init__(self, model: LibraryModel, heads: Sequence[FeedbackHead]) -> None:
         self._model = model
         self._heads = {head.query.tobytes(): head for head in heads}
 
@@ -112,7 +112,7 @@ def taught(
 
 def taught_head(
     snapshot: Snapshot, words: Float32, judged: Mapping[int, bool]
-) -> tuple[Head, tuple[ScoredSpan, ...]]:
+) -> tuple[FeedbackHead, tuple[ScoredSpan, ...]]:
     """The head of judgements of rows of a library, and the moments that were judged.
 
     Args:
@@ -171,7 +171,7 @@ def learn(
     model: LibraryModel,
     blocks: Sequence[BlockSlice],
     among: Callable[[Float64], Float64] = lambda alone: alone,
-) -> Head:
+) -> FeedbackHead:
     """The head of some judgements.
 
     What the words expect of a row is the probability of a hit in this library, so a "no" to
@@ -203,7 +203,7 @@ def learn(
     joined = gain * words.astype(np.float64) + shift
     spread = {name: float((sample[:, part] @ joined[part]).std()) for name, part, _ in parts}
     total = sum(spread.values()) or 1.0
-    return Head(
+    return FeedbackHead(
         words,
         shift.astype(np.float32),
         -float(shift @ centre),

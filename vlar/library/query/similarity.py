@@ -27,7 +27,7 @@ from vlar.library.cache import SearchCache
 from vlar.library.manifest import LibraryManifest
 from vlar.library.model_provider import QueryWords
 from vlar.library.query.caption_search import quoted_in, said
-from vlar.library.query.expression_scoring import Windows
+from vlar.library.query.expression_scoring import ScoredWindows
 from vlar.library.query.filters import Where, conditions, kept_row_filter, path_matches
 from vlar.library.query.grammar import Leaf, Like, Pair, Phrase, Quote, Says, show
 from vlar.library.rows import Bool, Box, Int64, RowFilter, RowHit, RowPerson, RowTable
@@ -60,7 +60,7 @@ class Comparison:
         normalized: (N,) by leaf, how far a window stands out.
     """
 
-    windows: Windows
+    windows: ScoredWindows
     paths: Mapping[int, str]
     similarity: Mapping[Leaf, Float64]
     probability: Mapping[Leaf, Float64]
@@ -176,14 +176,14 @@ def pair_scores(
 
 def _sorted(
     table: RowTable, people: Mapping[int, RowPerson], meant: Bool, base_s: float
-) -> tuple[Int64, Windows]:
+) -> tuple[Int64, ScoredWindows]:
     """The rows of a mask (N,) by video, track and time: their places, and they themselves."""
     tracks = _tracks(table.ids, people)
     keys = (table.ends_s, table.starts_s, *(() if tracks is None else (tracks,)), table.video_ids)
     order = np.lexsort(keys)
     order = order[meant[order]]
     shown = None if tracks is None else tracks[order]
-    return order, Windows(*table.where(order).columns, base_s, shown)
+    return order, ScoredWindows(*table.where(order).columns, base_s, shown)
 
 
 def _tracks(ids: Int64, people: Mapping[int, RowPerson]) -> Int64 | None:

@@ -92,7 +92,7 @@ class Tables(Protocol):
 
 
 @dataclass(frozen=True)
-class _Table:
+class _LabelTable:
     """The table of one kind: the columns of an annotation, of its owner, and those of its key."""
 
     name: str
@@ -102,7 +102,7 @@ class _Table:
     made: str
 
 
-def _of_windows(name: str, types: Mapping[str, str], tail: str = " WITHOUT ROWID") -> _Table:
+def _of_windows(name: str, types: Mapping[str, str], tail: str = " WITHOUT ROWID") -> _LabelTable:
     """The table of a kind with one annotation a window: further columns and their types."""
     further = "".join(f"    {column} {kind} NOT NULL,\n" for column, kind in types.items())
     made = f"""CREATE TABLE IF NOT EXISTS {name} (
@@ -111,14 +111,14 @@ def _of_windows(name: str, types: Mapping[str, str], tail: str = " WITHOUT ROWID
     end_s REAL NOT NULL,
 {further}    PRIMARY KEY (video_id, start_s, end_s)
 ){tail}"""
-    return _Table(name, "video_id", ("start_s", "end_s", *types), "start_s, end_s", made)
+    return _LabelTable(name, "video_id", ("start_s", "end_s", *types), "start_s, end_s", made)
 
 
-_TABLES: Mapping[type[Annotation], _Table] = {
+_TABLES: Mapping[type[Annotation], _LabelTable] = {
     Caption: _of_windows("captions", {"text": "TEXT", "made_by": "TEXT"}),
     LostFrames: _of_windows("lost_frames", {"share": "REAL"}),
     KeptFrames: _of_windows("kept_frames", {"picture": "BLOB"}, ""),
-    RecordingLabels: _Table(
+    RecordingLabels: _LabelTable(
         "labels",
         "video_id",
         RecordingLabels._fields,
@@ -130,7 +130,7 @@ _TABLES: Mapping[type[Annotation], _Table] = {
     text TEXT NOT NULL
 )""",
     ),
-    FailedFile: _Table(
+    FailedFile: _LabelTable(
         "failed_files",
         "path",
         ("path", "content_hash", "size", "mtime_ns", "kind", "message"),

@@ -97,7 +97,7 @@ class Chosen(Beside):
 
 
 @register("adapter", "ar-net", status="null here")
-class ArNet(ResidualTower):
+class ArNetAdapter(ResidualTower):
     """A policy on small frames chooses a size for each frame, or skips some (Meng et al. 2020).
 
     The encoder stays frozen; the policy and residuals of the labels' texts are trained. A skipped

@@ -66,7 +66,7 @@ class CocoConfig(Settings):
     what: ClassVar[str] = "CoCo setting"
 
 
-class LowRank(nn.Module):
+class LowRankMap(nn.Module):
     """``x + B A x`` with B zero at the start.
 
     Args:
@@ -102,8 +102,8 @@ class CocoNetwork(nn.Module):
         self.enter = nn.Linear(inputs, config.hidden)
         self.leave = nn.Linear(config.hidden, dim, bias=False)
         nn.init.zeros_(self.leave.weight)
-        self.names = LowRank(dim, config.rank)
-        self.texts = LowRank(dim, config.rank)
+        self.names = LowRankMap(dim, config.rank)
+        self.texts = LowRankMap(dim, config.rank)
         self.key = nn.Linear(dim, config.rank)
         self.query = nn.Linear(config.rank, 1, bias=False)
         nn.init.zeros_(self.query.weight)  # all descriptions alike at the start

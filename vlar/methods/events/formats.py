@@ -36,7 +36,7 @@ State = tuple[int, ...]
 Ints = npt.NDArray[np.int64]
 
 
-class Decoded(NamedTuple):
+class DecodedEvents(NamedTuple):
     """Events (L,) of ``EVENT`` of a piece of a file, on the file's own clock.
 
     Attributes:
@@ -52,11 +52,11 @@ class Decoded(NamedTuple):
     missing: int = 0
 
 
-Decode = Callable[[bytes, State, bool], Decoded]
+Decode = Callable[[bytes, State, bool], DecodedEvents]
 
 
 @dataclass(frozen=True)
-class Header:
+class EventHeader:
     """Facts that the beginning of a file states.
 
     Attributes:
@@ -73,14 +73,14 @@ class Header:
     format: str
     start: int = 0
     decode: Decode | None = None
-    stream: Callable[[Path], Iterator[Decoded]] | None = None
+    stream: Callable[[Path], Iterator[DecodedEvents]] | None = None
     size: Size | None = None
     assumed: tuple[str, ...] = ()
     sorts: bool = False
     meta: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
-def header_of(path: Path, head: bytes) -> Header | None:
+def header_of(path: Path, head: bytes) -> EventHeader | None:
     """The header of a file by its first 64 KB; None where it holds no events.
 
     Raises:
@@ -164,7 +164,7 @@ def _size_in(text: str) -> Size | None:
 # NumPy
 
 
-def _npy(path: Path, head: bytes) -> Header | None:
+def _npy(path: Path, head: bytes) -> EventHeader | None:
     stream = io.BytesIO(head)
     try:
         version = np.lib.format.read_magic(stream)
@@ -182,15 +182,15 @@ def _npy(path: Path, head: bytes) -> Header | None:
     if len(shape) != 1 or not is_plain(dtype, fields=True):
         raise ValueError(f"it is an array {shape} of {dtype}; one-dimensional events are read")
 
-    def decode(data: bytes, state: State, end: bool) -> Decoded:
+    def decode(data: bytes, state: State, end: bool) -> DecodedEvents:
         before = state[0] if state else 0
         count = min(len(data) // dtype.itemsize, int(shape[0]) - before)
         events = _structured(np.frombuffer(data, dtype, count), columns)
         missing = int(shape[0]) - before - count if end else 0
         used = len(data) if end else count * dtype.itemsize
-        return Decoded(events, (before + count,), used, missing)
+        return DecodedEvents(events, (before + count,), used, missing)
 
-    return Header("npy", stream.tell(), decode, assumed=("unit of time",), sorts=True)
+    return EventHeader("npy", stream.tell(), decode, assumed=("unit of time",), sorts=True)
 
 
 def has_arrays(path: Path) -> bool:
@@ -199,7 +199,7 @@ def has_arrays(path: Path) -> bool:
     return "events" in names or set(_NAMES) <= names
 
 
-def _npz(path: Path, head: bytes) -> Header | None:
+def _npz(path: Path, head: bytes) -> EventHeader | None:
     if not head.startswith(b"PK\x03\x04") or not has_arrays(path):
         return None
     names_read = ("events", "size", "synthetic", *_NAMES)
@@ -213,13 +213,15 @@ def _npz(path: Path, head: bytes) -> Header | None:
         return None
     if len({rows[name].shape for name in columns.values()}) > 1:
         raise ValueError("its arrays x, y, t and p are not equally long")
-    whole = Decoded(_structured(rows, columns))
+    whole = DecodedEvents(_structured(rows, columns))
     size = arrays.get("size", np.zeros(0, np.int64))
     stated = (
         (int(size[0]), int(size[1])) if size.shape == (2,) and size.dtype.kind in "iu" else None
     )
     meta = {"synthetic": True} if bool(np.any(arrays.get("synthetic", False))) else {}
-    return Header("npz", 0, None, lambda _: iter([whole]), stated, ("unit of time",), True, meta)
+    return EventHeader(
+        "npz", 0, None, lambda _: iter([whole]), stated, ("unit of time",), True, meta
+    )
 
 
 def _columns(dtype: np.dtype[Any]) -> dict[str, str] | None:
@@ -243,21 +245,21 @@ _LEAST_BYTES = 40  # of a file without a header: fewer could be anything
 _SAMPLED = 10_000  # bytes of records whose times must rise
 
 
-def _nmnist(path: Path, head: bytes) -> Header | None:
+def _nmnist(path: Path, head: bytes) -> EventHeader | None:
     """Files of 5 bytes an event; they have no header, and are known by times that rise."""
     if len(head) < _LEAST_BYTES or not head.translate(None, _TEXT):
         return None
     times = _decode_nmnist(head[:_SAMPLED], (), True).events["t"]
-    return None if (np.diff(times) < 0).any() else Header("nmnist", decode=_decode_nmnist)
+    return None if (np.diff(times) < 0).any() else EventHeader("nmnist", decode=_decode_nmnist)
 
 
-def _decode_nmnist(data: bytes, state: State, end: bool) -> Decoded:
+def _decode_nmnist(data: bytes, state: State, end: bool) -> DecodedEvents:
     rows = np.frombuffer(data, np.uint8, len(data) // 5 * 5).reshape(-1, 5)
     wide = rows[:, 2:].astype(np.int64)
     raw = (wide[:, 0] & 127) << 16 | wide[:, 1] << 8 | wide[:, 2]
     t, state = unwrapped(raw, 23, state)
     events = events_of(rows[:, 0], rows[:, 1], t, rows[:, 2] >> 7)
-    return Decoded(events, state, *_whole(data, 5, end))
+    return DecodedEvents(events, state, *_whole(data, 5, end))
 
 
 # AEDAT 2, 3.1 and 4
@@ -277,7 +279,7 @@ _TAG = re.compile(rb"<(/)?[^<>?!/][^<>]*?(/)?>")
 _ZSTD, _LZ4, _FRAME_HEAD = b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\x18", 18
 
 
-def _aedat(path: Path, head: bytes) -> Header | None:
+def _aedat(path: Path, head: bytes) -> EventHeader | None:
     if not head.startswith(b"#!AER-DAT"):
         return None
     version = head[9:12].decode("ascii", "replace")
@@ -289,15 +291,15 @@ def _aedat(path: Path, head: bytes) -> Header | None:
     chips = [line for line in text if re.search("aechip|hardwareinterface|^#source", line)]
     name = next((name for name in _CHIPS if any(name in line for line in chips)), None)
     if version == "3.1":
-        return Header("aedat3.1", start, _decode_aedat3, size=_CHIPS.get(name or ""))
+        return EventHeader("aedat3.1", start, _decode_aedat3, size=_CHIPS.get(name or ""))
     if chips and name is None:
         raise ValueError(f"its chip is not known ({chips[-1][:80]!r}); export it as a CSV")
     size = _CHIPS[name or "dvs128"]
     assumed = () if name == "dvs128" else ("orientation",) if name else ("chip",)
-    return Header("aedat2", start, partial(_decode_aedat2, size), size=size, assumed=assumed)
+    return EventHeader("aedat2", start, partial(_decode_aedat2, size), size=size, assumed=assumed)
 
 
-def _decode_aedat2(size: Size, data: bytes, state: State, end: bool) -> Decoded:
+def _decode_aedat2(size: Size, data: bytes, state: State, end: bool) -> DecodedEvents:
     """Pairs of address and time, from the lower right corner; other samples than events go."""
     rows = np.frombuffer(data, ">u4", len(data) // 8 * 2).reshape(-1, 2).astype(np.int64)
     address = rows[:, 0]
@@ -316,10 +318,10 @@ def _decode_aedat2(size: Size, data: bytes, state: State, end: bool) -> Decoded:
         t[is_polarity],
         p[is_polarity],
     )
-    return Decoded(events, state, *_whole(data, 8, end))
+    return DecodedEvents(events, state, *_whole(data, 8, end))
 
 
-def _decode_aedat3(data: bytes, state: State, end: bool) -> Decoded:
+def _decode_aedat3(data: bytes, state: State, end: bool) -> DecodedEvents:
     """Packets of events, each after a header of 28 bytes."""
     bodies: list[bytes] = []
     turns: list[int] = []
@@ -344,10 +346,10 @@ def _decode_aedat3(data: bytes, state: State, end: bool) -> Decoded:
     valid = word & 1 == 1
     word, t = word[valid], (t + wrapped)[valid]
     events = events_of(word >> 17, word >> 2 & 0x7FFF, t, word >> 1 & 1)
-    return Decoded(events, state, len(data) if end else offset, missing)
+    return DecodedEvents(events, state, len(data) if end else offset, missing)
 
 
-def _aedat4(path: Path) -> Header:
+def _aedat4(path: Path) -> EventHeader:
     _check_aedat4(path)
     try:
         import aedat
@@ -362,18 +364,18 @@ def _aedat4(path: Path) -> Header:
     if stream_id is None:
         raise ValueError("it has no stream of events")
 
-    def stream(path: Path) -> Iterator[Decoded]:
+    def stream(path: Path) -> Iterator[DecodedEvents]:
         try:
             for packet in aedat.Decoder(str(path)):
                 if packet["stream_id"] == stream_id and "events" in packet:
                     rows = packet["events"]
-                    yield Decoded(events_of(rows["x"], rows["y"], rows["t"], rows["on"]))
+                    yield DecodedEvents(events_of(rows["x"], rows["y"], rows["t"], rows["on"]))
         except BaseException as error:  # noqa: BLE001 - as above
             _damage(error)  # cut off, or damaged from here on
-            yield Decoded(np.empty(0, EVENT), missing=1)
+            yield DecodedEvents(np.empty(0, EVENT), missing=1)
 
     size = int(streams[stream_id]["height"]), int(streams[stream_id]["width"])
-    return Header("aedat4", stream=stream, size=size, sorts=True)
+    return EventHeader("aedat4", stream=stream, size=size, sorts=True)
 
 
 def _check_aedat4(path: Path) -> None:
@@ -444,7 +446,7 @@ def _damage(error: BaseException) -> str:
 _PLUGINS = {"gen4": (720, 1280), "gen3": (480, 640)}
 
 
-def _prophesee(path: Path, head: bytes) -> Header | None:
+def _prophesee(path: Path, head: bytes) -> EventHeader | None:
     if not head.startswith(b"%"):
         return None
     lines, start = _text_header(path, head, b"%")
@@ -457,7 +459,7 @@ def _prophesee(path: Path, head: bytes) -> Header | None:
             raise ValueError(f"it is of version {raw[1]} of EVT; EVT 2 and EVT 3 are read")
         plugin = next((size for name, size in _PLUGINS.items() if f"plugin_{name}" in text), None)
         assumed = () if size or not plugin else ("size",)
-        return Header(f"evt{raw[1][0]}", start, decode, size=size or plugin, assumed=assumed)
+        return EventHeader(f"evt{raw[1][0]}", start, decode, size=size or plugin, assumed=assumed)
     version = re.search(r"^% *version +(\S+)", text, re.MULTILINE)
     if version is None or "event" not in text:
         return None
@@ -465,18 +467,18 @@ def _prophesee(path: Path, head: bytes) -> Header | None:
         raise ValueError(
             f"it is .dat of version {version[1][:20]}, or not of 8 bytes an event; 2 is read"
         )
-    return Header("dat", start + 2, _decode_dat, size=size)
+    return EventHeader("dat", start + 2, _decode_dat, size=size)
 
 
-def _decode_dat(data: bytes, state: State, end: bool) -> Decoded:
+def _decode_dat(data: bytes, state: State, end: bool) -> DecodedEvents:
     rows = np.frombuffer(data, "<u4", len(data) // 8 * 2).reshape(-1, 2)
     t, state = unwrapped(rows[:, 0].astype(np.int64), 32, state)
     word = rows[:, 1]
     events = events_of(word & 0x3FFF, word >> 14 & 0x3FFF, t, word >> 28 & 1)
-    return Decoded(events, state, *_whole(data, 8, end))
+    return DecodedEvents(events, state, *_whole(data, 8, end))
 
 
-def _decode_evt2(data: bytes, state: State, end: bool) -> Decoded:
+def _decode_evt2(data: bytes, state: State, end: bool) -> DecodedEvents:
     """Words of 32 bits: events carry the lower 6 bits of the time, others the upper 28."""
     words = np.frombuffer(data, "<u4", len(data) // 4).astype(np.int64)
     kind = words >> 28
@@ -488,10 +490,10 @@ def _decode_evt2(data: bytes, state: State, end: bool) -> Decoded:
     events = events_of(
         word >> 11 & 2047, word & 2047, high[is_event] << 6 | word >> 22 & 63, kind[is_event]
     )
-    return Decoded(events, (_last(high, before), *clock), *_whole(data, 4, end))
+    return DecodedEvents(events, (_last(high, before), *clock), *_whole(data, 4, end))
 
 
-def _decode_evt3(data: bytes, state: State, end: bool) -> Decoded:
+def _decode_evt3(data: bytes, state: State, end: bool) -> DecodedEvents:
     """Words of 16 bits, each of which changes one part of what the next events have in common."""
     words = np.frombuffer(data, "<u2", len(data) // 2).astype(np.int64)
     kind, value = words >> 12, words & 2047
@@ -519,7 +521,7 @@ def _decode_evt3(data: bytes, state: State, end: bool) -> Decoded:
     events = events_of(x, rows[is_event][which], (high << 12 | low)[is_event][which], p)
     after = int(columns[-1] + steps[-1]) if len(words) else base
     ends = (_last(rows, row), _last(high, before), _last(low, 0), after, _last(signs, sign))
-    return Decoded(events, (*ends, *clock), *_whole(data, 2, end))
+    return DecodedEvents(events, (*ends, *clock), *_whole(data, 2, end))
 
 
 def _filled(values: Ints, at: npt.NDArray[np.bool_], before: int) -> Ints:
@@ -538,7 +540,7 @@ _UNITS_US = {"s": 1e6, "ms": 1e3, "us": 1.0, "µs": 1.0, "ns": 1e-3}
 _TIME = re.compile(r"^(?:t|ts|time|timestamp)(?:[ _]*[\[(]?(s|ms|us|µs|ns)[\])]?)?$")
 
 
-def _csv(path: Path, head: bytes) -> Header | None:
+def _csv(path: Path, head: bytes) -> EventHeader | None:
     text = FileHead(path, head).lines
     first = next(
         (index for index, line in enumerate(text) if line and not line.startswith("#")), None
@@ -560,12 +562,12 @@ def _csv(path: Path, head: bytes) -> Header | None:
         )
     start = sum(len(line) for line in head.splitlines(keepends=True)[: first + 1])
     decode = partial(_decode_csv, (time, *others), len(names), _UNITS_US[match[1]])
-    return Header("csv", start, decode, size=_size_in("\n".join(text[:first])), sorts=True)
+    return EventHeader("csv", start, decode, size=_size_in("\n".join(text[:first])), sorts=True)
 
 
 def _decode_csv(
     columns: Any, width: int, unit_us: float, data: bytes, state: State, end: bool
-) -> Decoded:
+) -> DecodedEvents:
     used, missing = data.rfind(b"\n") + 1, 0
     if end:
         missing = int(bool(data[used:].strip()) and data.count(b",", used) + 1 < width)
@@ -574,4 +576,4 @@ def _decode_csv(
     if data[:used].strip():
         rows = np.loadtxt(io.BytesIO(data[:used]), delimiter=",", usecols=columns, ndmin=2)
     events = events_of(rows[:, 1], rows[:, 2], rows[:, 0], rows[:, 3], unit_us)
-    return Decoded(events, state, len(data) if end else used, missing)
+    return DecodedEvents(events, state, len(data) if end else used, missing)

@@ -225,7 +225,7 @@ class Far(nn.Module):
         return self.leave(self.fire_out((scanned + back + value).view(x.shape)))
 
 
-class Residual(nn.Module):
+class SpikingResidual(nn.Module):
     """Two layers behind neurons; what they find is added to the current, which has no spikes."""
 
     def __init__(self, width: int, config: EventsConfig) -> None:
@@ -254,7 +254,7 @@ class NearFar(nn.Module):
             "gated": (Gated,),
         }
         self.mixers = nn.ModuleList(mixer(config) for mixer in named[config.block])
-        self.alone = Residual(config.width, config)
+        self.alone = SpikingResidual(config.width, config)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, T, P, W) to the same."""

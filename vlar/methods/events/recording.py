@@ -15,7 +15,14 @@ from vlar.errors import DecodeError
 from vlar.files.opening import open_input
 from vlar.files.reading import require_memory
 from vlar.media.signals import require_length
-from vlar.methods.events.formats import LARGEST_PIECE, MOST_BYTES, Decode, Decoded, Header, State
+from vlar.methods.events.formats import (
+    LARGEST_PIECE,
+    MOST_BYTES,
+    Decode,
+    DecodedEvents,
+    EventHeader,
+    State,
+)
 from vlar.methods.events.representations import EVENT, Events, Size
 from vlar.types import Float64, Window
 
@@ -52,7 +59,7 @@ class _Piece:
     last: int = 0
 
 
-class Recording:
+class EventRecording:
     """The index of a recording; its events are read when a window is asked for.
 
     Args:
@@ -67,7 +74,7 @@ class Recording:
             is one sentence.
     """
 
-    def __init__(self, path: Path, header: Header, size: Size | None = None) -> None:
+    def __init__(self, path: Path, header: EventHeader, size: Size | None = None) -> None:
         self.path, self.header = path, header
         self.sorted, self.missing = True, 0
         self._gaps: list[tuple[int, int]] = []
@@ -188,14 +195,14 @@ class Recording:
             del held[next(iter(held))]
         self._held = held
 
-    def _scan(self) -> Iterator[tuple[_Piece, Decoded]]:
+    def _scan(self) -> Iterator[tuple[_Piece, DecodedEvents]]:
         """All pieces as they are found."""
         if self.header.stream is not None:
             yield from ((_Piece(n), chunk) for n, chunk in enumerate(self.header.stream(self.path)))
         elif self.header.decode is not None:
             yield from self._scan_bytes(self.header.decode)
 
-    def _scan_bytes(self, decode: Decode) -> Iterator[tuple[_Piece, Decoded]]:
+    def _scan_bytes(self, decode: Decode) -> Iterator[tuple[_Piece, DecodedEvents]]:
         state: State = ()
         start, number, remaining, ended = self.header.start, 0, b"", False
         with open_input(self.path, MOST_BYTES) as stream:
@@ -233,8 +240,8 @@ class Recording:
 
 @lru_cache(maxsize=2)
 def cached(
-    make: Callable[[Path, Size | None], Recording], path: Path, size: Size | None, *stamp: int
-) -> Recording:
+    make: Callable[[Path, Size | None], EventRecording], path: Path, size: Size | None, *stamp: int
+) -> EventRecording:
     """The index of a recording; ``stamp`` changes with the file."""
     try:
         return make(path, size)

@@ -36,7 +36,7 @@ class _Spike(torch.autograd.Function):
         return grad_outputs[0] / (1 + (torch.pi * u) ** 2)
 
 
-class Neuron(nn.Module):
+class ReleasedNeuron(nn.Module):
     """Leaky integrate-and-fire with a learned time constant from 2, threshold 1, reset to 0."""
 
     def __init__(self) -> None:
@@ -63,7 +63,7 @@ class _Layer(nn.Module):
         super().__init__()
         self.conv = nn.Conv1d(inputs, outputs, 1, bias=False)
         self.bn = nn.BatchNorm1d(outputs)
-        self.neuron = Neuron()
+        self.neuron = ReleasedNeuron()
 
     def forward(self, x: Tensor) -> Tensor:
         flat = self.bn(self.conv(x.flatten(0, 1)))

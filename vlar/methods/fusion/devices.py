@@ -13,12 +13,12 @@ from torch.nn import functional as F  # noqa: N812 - the usual name
 
 from vlar.methods.fusion.losses import info_nce, masked_error
 from vlar.methods.fusion.tokens import (
-    Attention,
     Fused,
     FusionBlock,
     FusionConfig,
     InputsOfPart,
     Seen,
+    TokenAttention,
     folded,
     masked,
 )
@@ -113,7 +113,7 @@ class Devices(FusionBlock):
         width = config.width
         self.epsilon, self.node = nn.Parameter(torch.zeros(())), nn.Parameter(torch.zeros(width))
         self.graph = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
-        self.fuse = Attention(config, parts)
+        self.fuse = TokenAttention(config, parts)
 
     def forward(self, seen: Seen) -> Fused:
         """Fuse the tokens; in pre-training the losses are those of what is hidden."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from vlar.methods.fusion.tokens import Fused, FusionBlock, FusionConfig, InputsOfPart, Seen
 
 
-class Mixer(FusionBlock):
+class DeviceMixer(FusionBlock):
     """Learned queries of each sensor gather from the others; a recurrent unit takes that in.
 
     ``f_t = V v_t + Attn(v_t, c)``, ``i_t, r_t = sigmoid(G [f_t, h])``,

@@ -14,20 +14,20 @@ from vlar.methods.fusion.deformable import Deformable
 from vlar.methods.fusion.devices import Devices
 from vlar.methods.fusion.intervals import Intervals, end_to_end
 from vlar.methods.fusion.losses import cross_prototypes, info_nce
-from vlar.methods.fusion.mixer import Mixer
+from vlar.methods.fusion.mixer import DeviceMixer
 from vlar.methods.fusion.rebuild import Rebuild
 from vlar.methods.fusion.tokens import (
     BLOCKS,
-    Attention,
     FusionBlock,
     FusionConfig,
     InputsOfPart,
     PartTokens,
     Seen,
+    TokenAttention,
 )
 from vlar.training.tower_network import ResidualNetwork, small_step, zero_linear
 
-_KINDS = Attention, Rebuild, Mixer, Deformable, Devices, Intervals
+_KINDS = TokenAttention, Rebuild, DeviceMixer, Deformable, Devices, Intervals
 
 
 class FusionNetwork(ResidualNetwork):

@@ -47,7 +47,7 @@ def draw(present: Bools, random: np.random.Generator, p: float) -> Bools:
 
 
 @dataclass(frozen=True)
-class Part:
+class PresentPart:
     """A part of a bundle.
 
     Attributes:
@@ -65,7 +65,7 @@ class Part:
     place: slice
 
 
-def parts_of(encoder: Encoder) -> list[Part]:
+def parts_of(encoder: Encoder) -> list[PresentPart]:
     """The parts of a bundle; an encoder of one sensor is its only part."""
     while isinstance(encoder, Wrapper) and not isinstance(encoder, WithRegions):
         encoder = encoder.encoder
@@ -73,7 +73,7 @@ def parts_of(encoder: Encoder) -> list[Part]:
     ends = np.cumsum([0, *(part.frame_dim for part in parts)]).tolist()
     to = np.cumsum([0, *(part.dim for part in parts)]).tolist()
     return [
-        Part(part.name, part.modality, ends[n], ends[n + 1], slice(to[n], to[n + 1]))
+        PresentPart(part.name, part.modality, ends[n], ends[n + 1], slice(to[n], to[n + 1]))
         for n, part in enumerate(parts)
     ]
 

@@ -9,12 +9,12 @@ from torch import Tensor, nn
 
 from vlar.methods.fusion.losses import masked_error
 from vlar.methods.fusion.tokens import (
-    Attention,
     Fused,
     FusionBlock,
     FusionConfig,
     InputsOfPart,
     Seen,
+    TokenAttention,
     masked,
 )
 from vlar.training.tower_network import layers
@@ -42,7 +42,7 @@ class Rebuild(FusionBlock):
         self.time, self.encoder, self.decoder = stack(), stack(), stack()
         self.leave = nn.Linear(width, width)
         self.fuse = (
-            Attention(config, parts)
+            TokenAttention(config, parts)
             if config.fuse == "attention"
             else nn.Linear(width * (len(parts) if config.fuse == "concatenation" else 1), width)
         )
@@ -79,7 +79,7 @@ class Rebuild(FusionBlock):
 
     def joined(self, vectors: Tensor) -> Tensor:
         """(N, M, W) to (N, W)."""
-        if isinstance(self.fuse, Attention):
+        if isinstance(self.fuse, TokenAttention):
             everyone = torch.ones(vectors.shape[:2], dtype=torch.bool, device=vectors.device)
             return self.fuse.read(vectors[:, :, None], everyone)
         if self.config.fuse == "sum":

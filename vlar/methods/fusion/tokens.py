@@ -194,7 +194,7 @@ class PartTokens(nn.Module):
         return x if self.time is None else x + self.time(positions(x))
 
 
-class Attention(FusionBlock):
+class TokenAttention(FusionBlock):
     """A token that reads the tokens of all kept parts; others are masked (MMG-Ego4D)."""
 
     def __init__(self, config: FusionConfig, parts: Sequence[InputsOfPart]) -> None:

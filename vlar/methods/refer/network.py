@@ -87,7 +87,7 @@ def gated(own: Tensor, guides: Sequence[Tensor]) -> Tensor:
     return (own * total.softmax(dim=-1) + own * total.softmax(dim=1) + own) / 3
 
 
-class Mlp(nn.Module):
+class AgentMlp(nn.Module):
     """Two layers with a GELU between, four times as wide inside."""
 
     def __init__(self, width: int) -> None:
@@ -117,7 +117,7 @@ class AgentBlock(nn.Module):
             raise ValueError(f"width {width} is not a multiple of {heads} heads")
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.attn = AgentAttention(width, heads, agents)
-        self.mlp = Mlp(width)
+        self.mlp = AgentMlp(width)
 
     def forward(self, x: Tensor, guides: Sequence[Agents] = ()) -> tuple[Tensor, Agents]:
         """Tokens (B, S, D) to tokens (B, S, D), and this block's own agents.

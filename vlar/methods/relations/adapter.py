@@ -184,7 +184,7 @@ class HyrsmConfig(RelationConfig):
 
 
 @register("adapter", "hyrsm", status="null here")
-class Hyrsm(RelationAdapter):
+class HyrsmAdapter(RelationAdapter):
     """Hybrid relation module and bidirectional mean Hausdorff metric, trained by episodes.
 
     Wang et al., "Hybrid relation guided set matching for few-shot action recognition", 2022; the
@@ -231,7 +231,7 @@ class TrxConfig(RelationConfig):
 
 
 @register("adapter", "trx", status="null here")
-class Trx(RelationAdapter):
+class TrxAdapter(RelationAdapter):
     """Temporal-relational cross-attention between tuples of frames, trained by episodes.
 
     Perrett et al., "Temporal-relational CrossTransformers for few-shot action recognition", 2021.

@@ -40,7 +40,7 @@ class _Policy(nn.Module):
         return self.gate_fc1(y).unflatten(-1, (-1, 3))
 
 
-class _Block(nn.Module):
+class _FusedBlock(nn.Module):
     def __init__(
         self, inputs: int, width: int, stride: int, policy: _Policy | None, config: dict[str, Any]
     ) -> None:
@@ -110,7 +110,7 @@ class _Base(nn.Module):
                 policy = None
                 if stage in gated:
                     policy = self._policy(inputs, width, shared)
-                blocks.append(_Block(inputs, width, stride, policy, config))
+                blocks.append(_FusedBlock(inputs, width, stride, policy, config))
                 inputs = 4 * width
             setattr(self, f"layer{stage}", nn.Sequential(*blocks))
 
@@ -152,12 +152,12 @@ class AdaFuse(nn.Module):
         """Logits (B, classes), the mean over frames."""
         frames = video.shape[1] // 3
         for module in self.modules():
-            if isinstance(module, _Block):
+            if isinstance(module, _FusedBlock):
                 module.frames = frames
         features = self.base_model(video.reshape(-1, 3, *video.shape[2:]))
         return self.new_fc(features).unflatten(0, (-1, frames)).mean(1)
 
     def gates(self) -> list[Tensor]:
         """Choices (B T, c, 3) of each gated block in the last call: skip, reuse, keep."""
-        blocks = [module for module in self.modules() if isinstance(module, _Block)]
+        blocks = [module for module in self.modules() if isinstance(module, _FusedBlock)]
         return [block.gate for block in blocks if block.gate is not None]

@@ -34,7 +34,7 @@ _BLUE_FIRST = (104.0, 117.0, 128.0)
 
 
 @dataclass(frozen=True)
-class _Network:
+class _NetworkForm:
     """A network: the key that recognises its file, and the form of its input.
 
     Attributes:
@@ -58,7 +58,8 @@ class _Network:
 
 
 _FAMILIES = {
-    family: tuple(_Network(**row) for row in rows) for family, rows in NETWORKS["families"].items()
+    family: tuple(_NetworkForm(**row) for row in rows)
+    for family, rows in NETWORKS["families"].items()
 }
 
 
@@ -74,7 +75,7 @@ def _arranged(pixels: Tensor, order: str) -> Tensor:
     return pixels.flatten(1, 2)
 
 
-def _scores_and_features(network: Any, row: _Network) -> Callable[[Tensor], Tensor]:
+def _scores_and_features(network: Any, row: _NetworkForm) -> Callable[[Tensor], Tensor]:
     """Clips (N, T, 3, H, W) to class scores and the mean of what the head reads, (N, C + P)."""
     import torch
 
@@ -199,7 +200,12 @@ def start_spec(file: str) -> str:
 
 
 def _without_head(
-    network: Any, row: _Network, pixels: Pixels, frames: int, name: str, loading: Mapping[str, Any]
+    network: Any,
+    row: _NetworkForm,
+    pixels: Pixels,
+    frames: int,
+    name: str,
+    loading: Mapping[str, Any],
 ) -> Encoder:
     """The network without its class head, which ``own-net`` trains further."""
     from vlar.encoders.clip.wordless import wordless_towers

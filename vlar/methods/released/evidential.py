@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
-class _ConvNorm(nn.Module):
+class _SlowConvNorm(nn.Module):
     def __init__(self, conv: nn.Module, norm: nn.Module) -> None:
         super().__init__()
         self.conv, self.bn = conv, norm
@@ -24,13 +24,13 @@ class _Debias(nn.Module):
         super().__init__()
         wide = 2 * channels
 
-        def in_time() -> _ConvNorm:
+        def in_time() -> _SlowConvNorm:
             conv = nn.Conv3d(channels, wide, 3, (1, 2, 2), (0, 1, 1), bias=False)
-            return _ConvNorm(conv, nn.BatchNorm3d(wide))
+            return _SlowConvNorm(conv, nn.BatchNorm3d(wide))
 
         self.f1_conv3d, self.f2_conv3d = in_time(), in_time()
         flat = nn.Conv2d(channels, wide, 3, 2, 1, bias=False)
-        self.f3_conv2d = _ConvNorm(flat, nn.BatchNorm2d(wide))
+        self.f3_conv2d = _SlowConvNorm(flat, nn.BatchNorm2d(wide))
         self.f1_fc, self.f2_fc, self.f3_fc = (nn.Linear(wide, classes) for _ in range(3))
 
 

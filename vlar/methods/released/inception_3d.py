@@ -34,7 +34,7 @@ def _padded(x: Tensor, kernel: Sizes, stride: Sizes, by_length: tuple[bool, bool
     return functional.pad(x, pad)
 
 
-class Unit(nn.Module):
+class ConvUnit(nn.Module):
     """Convolution with "same" padding, a norm and a ReLU.
 
     Args:
@@ -81,12 +81,12 @@ class Mixed(nn.Module):
         super().__init__()
         one, two, three, four, five, six = widths
         units = (
-            Unit(inputs, one, old=old),
-            Unit(inputs, two, old=old),
-            Unit(two, three, 3, old=old),
-            Unit(inputs, four, old=old),
-            Unit(four, five, 3, old=old),
-            Unit(inputs, six, old=old),
+            ConvUnit(inputs, one, old=old),
+            ConvUnit(inputs, two, old=old),
+            ConvUnit(two, three, 3, old=old),
+            ConvUnit(inputs, four, old=old),
+            ConvUnit(four, five, 3, old=old),
+            ConvUnit(inputs, six, old=old),
         )
         pool = Pool((3, 3, 3), (1, 1, 1), old=old)
         self.old = old
@@ -131,10 +131,10 @@ class I3d(nn.Module):
         old = config["layout"] == "hassony2"
         self.name = str.lower if old else str
         stem = {
-            "Conv3d_1a_7x7": Unit(config["in_channels"], 64, 7, 2, old=old),
+            "Conv3d_1a_7x7": ConvUnit(config["in_channels"], 64, 7, 2, old=old),
             "MaxPool3d_2a_3x3": Pool((1, 3, 3), (1, 2, 2), old=old),
-            "Conv3d_2b_1x1": Unit(64, 64, old=old),
-            "Conv3d_2c_3x3": Unit(64, 192, 3, old=old),
+            "Conv3d_2b_1x1": ConvUnit(64, 64, old=old),
+            "Conv3d_2c_3x3": ConvUnit(64, 192, 3, old=old),
         }
         self.order: list[str] = []
         for name, module in stem.items():

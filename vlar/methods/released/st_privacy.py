@@ -37,7 +37,7 @@ class _Predictor(nn.Module):
         return self.out_conv(joined).flatten(1, 2)
 
 
-class _Tower(nn.Module):
+class _PrivacyTower(nn.Module):
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__()
         width, patch, tubelet = config["dim"], config["patch"], config["tubelet"]
@@ -50,7 +50,7 @@ class _Tower(nn.Module):
         )
 
 
-class Sparsifier(_Tower):
+class Sparsifier(_PrivacyTower):
     """Tokens are dropped in stages, and a clip is painted from those that are kept."""
 
     def __init__(self, config: dict[str, Any]) -> None:
@@ -115,7 +115,7 @@ class Sparsifier(_Tower):
         return x.reshape(len(patches), 3, self.steps * t, side * p, side * p)
 
 
-class Recogniser(_Tower):
+class PrivateRecogniser(_PrivacyTower):
     """Logits of the tokens that are kept."""
 
     def __init__(self, config: dict[str, Any], classes: int) -> None:
@@ -153,8 +153,8 @@ class StPrivacy(nn.Module):
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__()
         self.sparsifier = Sparsifier(config)
-        self.action = Recogniser(config, config["classes"])
-        self.privacy = Recogniser(config, config["attributes"])
+        self.action = PrivateRecogniser(config, config["classes"])
+        self.privacy = PrivateRecogniser(config, config["attributes"])
 
     def forward(self, video: Tensor) -> Tensor:
         """Logits (B, classes) of the anonymised clips."""

@@ -19,7 +19,7 @@ _SUBSETS = 3
 _KERNEL, _DILATIONS = 5, (1, 2)
 
 
-class ChannelTopology(Space):
+class TowerTopology(Space):
     """Three learned graphs, each refined for every channel by differences between joints."""
 
     def __init__(self, inputs: int, outputs: int, given: Given) -> None:

@@ -26,7 +26,7 @@ TIMES = {
 }
 #: Released networks of one stream, by their names in ``released``.
 PUBLISHED = ("ctrgcn", "hdgcn", "skateformer", "hypergcn", "protogcn", "chase", "psumnet")
-#: Whole networks from streams to a vector (``network.Body``).
+#: Whole networks from streams to a vector (``network.TowerBody``).
 BODIES = {
     "graph": "network:GraphBody",
     **dict.fromkeys(PUBLISHED, "published:Published"),

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name everybody uses
 
-from vlar.methods.skeleton_towers.channel import ChannelTopology, Scales
+from vlar.methods.skeleton_towers.channel import Scales, TowerTopology
 from vlar.methods.skeleton_towers.graphs import dilated
 from vlar.methods.skeleton_towers.network import Given, Time
 
@@ -98,7 +98,7 @@ class CurveScales(Time):
         return self.scales(x + self.share * self.curves(x, seen), seen)
 
 
-class Dilated(ChannelTopology):
+class Dilated(TowerTopology):
     """Topologies of channels whose kernels cover joints at a distance, and the joint itself.
 
     With the dilation d, kernel w = 1, 2, 3 covers the joints from (w - 1) d + 1 to w d bones away.

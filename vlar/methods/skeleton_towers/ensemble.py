@@ -18,10 +18,10 @@ from torch.nn import functional as F  # noqa: N812 - the name everybody uses
 
 from vlar.media.skeleton.layouts import root
 from vlar.methods.skeleton_towers.limbs import limbs
-from vlar.methods.skeleton_towers.network import Body, Found, Given, mean_of_people
+from vlar.methods.skeleton_towers.network import BodyAnswer, Given, TowerBody, mean_of_people
 
 
-class Subnet(Body):
+class Subnet(TowerBody):
     """Residual convolutions over sequences (R, K, L), their means joined, the mean over people.
 
     The name of the body chooses the sequences: ``two-streams`` has the poses of the frames and the
@@ -65,7 +65,7 @@ class Subnet(Body):
         if self.kind == "two-streams":
             yield x.flatten(1, 2)
 
-    def forward(self, x: Tensor, seen: Tensor) -> Found:
+    def forward(self, x: Tensor, seen: Tensor) -> BodyAnswer:
         """Streams (N, M, C, T, V) and ``seen`` (N, M, T, V) to the mean over people."""
         present = seen.amax(dim=(2, 3)) > 0
         start = root(self.given.config.layout)
@@ -78,14 +78,14 @@ class Subnet(Body):
             x = _turned(x, way)
         owners = present.nonzero()[:, 0]
         if not len(owners):
-            return Found(x.new_zeros(len(x), self.width))
+            return BodyAnswer(x.new_zeros(len(x), self.width))
         sequences = self.sequences(x[present], seen[present])
         streams = [net(rows) for net, rows in zip(self.nets, sequences, strict=True)]
         if self.kind == "gated":
             streams = [y * self.channels(y.mean(dim=2))[..., None] for y in streams]
             streams = [y * self.frames(y) for y in streams]
         joined = self.join(torch.cat([y.mean(dim=2) for y in streams], dim=1))
-        return Found(mean_of_people(joined, owners, len(x)))
+        return BodyAnswer(mean_of_people(joined, owners, len(x)))
 
 
 def _to_the_next(roots: Tensor, seen: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import itertools
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
 
-from vlar.methods.skeleton_towers.network import Body, Found, Given
+from vlar.methods.skeleton_towers.network import BodyAnswer, Given, TowerBody
 
 
 class MemoryAttention(nn.Module):
@@ -48,7 +48,7 @@ class MemoryAttention(nn.Module):
         return x + self.leave(memory * weights[..., None])
 
 
-class MemoryAttentionNetwork(Body):
+class MemoryAttentionNetwork(TowerBody):
     """Each coordinate is a picture of frames by the joints of all people.
 
     Memory attention, with the same weights for all coordinates, and a residual CNN of nine layers
@@ -66,11 +66,11 @@ class MemoryAttentionNetwork(Body):
         self.blocks = nn.Sequential(*(_block(*pair, 1 + (n in given.halved)) for n, pair in pairs))
         self.width = widths[-1]
 
-    def forward(self, x: Tensor, seen: Tensor) -> Found:
+    def forward(self, x: Tensor, seen: Tensor) -> BodyAnswer:
         """Streams (N, M, C, T, V) and ``seen`` (N, M, T, V) to the mean of the last picture."""
         pictures = x.permute(0, 2, 3, 1, 4).flatten(3)  # (N, C, T, J)
         clear = self.attention(pictures.flatten(0, 1)).unflatten(0, pictures.shape[:2])
-        return Found(self.blocks(self.stem(clear)).mean(dim=(2, 3)))
+        return BodyAnswer(self.blocks(self.stem(clear)).mean(dim=(2, 3)))
 
 
 def _block(inputs: int, outputs: int, stride: int) -> BasicBlock:

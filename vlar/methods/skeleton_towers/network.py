@@ -9,8 +9,8 @@ of ``config.py`` (``"name": "file:Class"``) and chosen by a setting of that name
 - ``SPACES`` (setting ``space``): a ``Space(inputs, outputs, given)`` mixes the joints of a block.
 - ``TIMES`` (setting ``time``): a ``Time(inputs, outputs, stride, given)`` mixes its frames, and
   gives every ``stride``-th.
-- ``BODIES`` (setting ``body``): a ``Body(given)`` is a whole network from streams to a vector of
-  each clip. ``GraphBody`` stacks blocks of the two above.
+- ``BODIES`` (setting ``body``): a ``TowerBody(given)`` is a whole network from streams to a vector
+  of each clip. ``GraphBody`` stacks blocks of the two above.
 
 Spaces and times get ``x`` (R, C, T, V) and ``seen`` (R, T, V), 1 where a joint is seen and 0 where
 it is not, or None where all are; values of unseen joints are 0 in ``x``, and the block sets them to
@@ -77,7 +77,7 @@ class Given:
     body: str
 
 
-class Found(NamedTuple):
+class BodyAnswer(NamedTuple):
     """Answer of a body.
 
     Attributes:
@@ -119,7 +119,7 @@ class Time(nn.Module):
         """(R, C, T, V) with ``seen`` (R, T, V) or None to (R, C', ceil(T / stride), V)."""
 
 
-class Body(nn.Module):
+class TowerBody(nn.Module):
     """A network from streams to a vector of each clip.
 
     Attributes:
@@ -135,11 +135,11 @@ class Body(nn.Module):
         self.given = given
 
     @abstractmethod
-    def forward(self, x: Tensor, seen: Tensor) -> Found:
-        """Streams (N, M, C, T, V), 0 at unseen joints, and ``seen`` (N, M, T, V) to ``Found``."""
+    def forward(self, x: Tensor, seen: Tensor) -> BodyAnswer:
+        """Streams (N, M, C, T, V), 0 at unseen joints, and ``seen`` (N, M, T, V) to answers."""
 
 
-class Block(nn.Module):
+class TowerBlock(nn.Module):
     """Joints, then frames, each with a residual connection."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, given: Given) -> None:
@@ -182,7 +182,7 @@ def mean_over(x: Tensor, seen: Tensor | None, dims: tuple[int, ...]) -> Tensor:
     return (x * weight).sum(dim=dims) / weight.sum(dim=dims).clamp(min=1e-6)
 
 
-class GraphBody(Body):
+class GraphBody(TowerBody):
     """Blocks of a space and a time on each person alone; the mean over people is a clip's vector.
 
     Absent people enter no block, so they change no statistics of a batch.
@@ -193,23 +193,23 @@ class GraphBody(Body):
         self.norm = nn.BatchNorm1d(given.channels * len(given.joints))
         sizes = [given.channels, *given.widths]
         self.blocks = nn.ModuleList(
-            Block(inputs, outputs, 2 if number in given.halved else 1, given)
+            TowerBlock(inputs, outputs, 2 if number in given.halved else 1, given)
             for number, (inputs, outputs) in enumerate(itertools.pairwise(sizes), start=1)
         )
         self.width = sizes[-1]
 
-    def forward(self, x: Tensor, seen: Tensor) -> Found:
+    def forward(self, x: Tensor, seen: Tensor) -> BodyAnswer:
         present = seen.amax(dim=(2, 3)) > 0
         owners = present.nonzero()[:, 0]
         if not len(owners):
-            return Found(x.new_zeros(len(x), self.width))
+            return BodyAnswer(x.new_zeros(len(x), self.width))
         x, mask = x[present], seen[present]
         mask = None if bool((mask > 0).all()) else mask
         x = hidden(self.standard(x), mask)
         for block in self.blocks:
             x, mask = block(x, mask)
         means = mean_over(x, mask, (-2, -1))
-        return Found(mean_of_people(means, owners, len(seen)), x, mask, owners)
+        return BodyAnswer(mean_of_people(means, owners, len(seen)), x, mask, owners)
 
     def standard(self, x: Tensor) -> Tensor:
         """(R, C, T, V) with each coordinate of each joint standardised over people and frames."""
@@ -292,7 +292,7 @@ def of_part(given: Given, part: str) -> Given:
     return replace(given, joints=joints, widths=widths, halved=halved)
 
 
-class Reading(NamedTuple):
+class TowerAnswers(NamedTuple):
     """Answers of all members of a tower.
 
     Attributes:
@@ -305,12 +305,12 @@ class Reading(NamedTuple):
 
     residuals: Tensor
     scores: Tensor | None
-    found: list[Found]
+    found: list[BodyAnswer]
     points: Tensor
     seen: Tensor
 
 
-class Answers(NamedTuple):
+class StreamAnswers(NamedTuple):
     """Labelled clips of a step, for further losses.
 
     Attributes:
@@ -332,11 +332,13 @@ class Aux(nn.Module):
         bodies: The members of the tower.
     """
 
-    def __init__(self, config: TowerConfig, bodies: Sequence[Body]) -> None:
+    def __init__(self, config: TowerConfig, bodies: Sequence[TowerBody]) -> None:
         super().__init__()
 
     @abstractmethod
-    def forward(self, network: TowerNetwork, reading: Reading, answers: Answers) -> Tensor:
+    def forward(
+        self, network: TowerNetwork, reading: TowerAnswers, answers: StreamAnswers
+    ) -> Tensor:
         """The loss, a scalar, before its factor in ``weights``."""
 
 
@@ -372,7 +374,7 @@ class TowerNetwork(ResidualNetwork):
         member_rows = members(config)
         self.streams = [streams for streams, _ in member_rows]
         self.chosen = [list(member.joints) for _, member in member_rows]
-        bodies: list[Body] = [loaded(BODIES, member.body)(member) for _, member in member_rows]
+        bodies: list[TowerBody] = [loaded(BODIES, member.body)(member) for _, member in member_rows]
         self.bodies = nn.ModuleList(bodies)
         self.leave = nn.ModuleList(
             zero_linear(body.width, dim) for body in bodies if config.readout != "classes"
@@ -392,12 +394,12 @@ class TowerNetwork(ResidualNetwork):
         """(N, T, K) to what is added to the vectors of the clips, (N, D): the members' mean."""
         return self.read(inputs).residuals.mean(dim=0)
 
-    def read(self, inputs: Tensor) -> Reading:
+    def read(self, inputs: Tensor) -> TowerAnswers:
         """(N, T, K) to all that the losses need."""
         points, visible = self.joints(inputs)
         folded, mask = points.permute(0, 2, 4, 1, 3), visible.permute(0, 2, 1, 3)
         anybody = mask.flatten(1).amax(dim=1)[:, None]
-        outputs: list[Found] = []
+        outputs: list[BodyAnswer] = []
         for body, streams, chosen in zip(self.bodies, self.streams, self.chosen, strict=True):
             x = streams_of(folded, mask, streams, self.config.layout)
             whole = len(chosen) == self.config.joints
@@ -407,12 +409,12 @@ class TowerNetwork(ResidualNetwork):
             heads = zip(self.classes, vectors, strict=True)
             scores = torch.stack([head(rows) for head, rows in heads])
             none = points.new_zeros(len(outputs), len(points), self.dim)
-            return Reading(none, scores, outputs, points, visible)
+            return TowerAnswers(none, scores, outputs, points, visible)
         residuals = [
             small_step(leave(rows) * anybody, rows.shape[1])
             for leave, rows in zip(self.leave, vectors, strict=True)
         ]
-        return Reading(torch.stack(residuals), None, outputs, points, visible)
+        return TowerAnswers(torch.stack(residuals), None, outputs, points, visible)
 
     def joints(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Inputs (N, T, K) to joints (N, T', M, V, 3) and which are seen; moved in training."""
@@ -467,7 +469,7 @@ class PartHeads(nn.Module):
         self.heads = nn.ModuleList(nn.Linear(width, PART_WIDTH) for _ in range(5))
         self.scale = nn.Parameter(torch.full((5,), 2.659))
 
-    def forward(self, found: Found, clips: int) -> Tensor:
+    def forward(self, found: BodyAnswer, clips: int) -> Tensor:
         """(5, N, PART_WIDTH) of the whole body and each part."""
         assert found.last is not None
         assert found.owners is not None

@@ -20,7 +20,14 @@ from vlar.errors import ModelError
 from vlar.media.skeleton.layouts import levels, parents, tree
 from vlar.methods.skeleton_towers.config import TowerConfig
 from vlar.methods.skeleton_towers.limbs import NTU_PARENTS, limbs
-from vlar.methods.skeleton_towers.network import Answers, Aux, Body, Found, Given, Reading
+from vlar.methods.skeleton_towers.network import (
+    Aux,
+    BodyAnswer,
+    Given,
+    StreamAnswers,
+    TowerAnswers,
+    TowerBody,
+)
 from vlar.methods.skeleton_towers.released import FULL, headless
 from vlar.methods.skeleton_towers.released.ctr_gcn import ChannelGraphs, box_distance
 from vlar.methods.skeleton_towers.released.hd_gcn import LEVELS
@@ -34,7 +41,7 @@ _CONTRAST = 256  # width of ProtoGCN's memories
 _SMALL = 1e-6  # a block starts as its residual
 
 
-class Published(Body):
+class PublishedTower(TowerBody):
     """A released network whose head is left out: streams to the features that it read.
 
     Attributes:
@@ -53,21 +60,21 @@ class Published(Body):
         for space in (part.gcn1 for part in blocks if hasattr(part, "gcn1")):
             nn.init.constant_(space.bn.weight, _SMALL)
 
-    def forward(self, x: Tensor, seen: Tensor) -> Found:
-        """Streams (N, M, C, T, V) to ``Found``; ``extra`` is what a further loss compares."""
+    def forward(self, x: Tensor, seen: Tensor) -> BodyAnswer:
+        """Streams (N, M, C, T, V) to ``BodyAnswer``; ``extra`` is what a further loss compares."""
         if self.order is not None:
             x = F.pad(x, (0, 1))[..., self.order]  # -1: a column that is never there
         clips = x.permute(0, 1, 3, 4, 2)
         if self.given.body == "chase":
             moved = self.network.moved(clips)
-            return Found(self.network.backbone(moved), extra=moved)
+            return BodyAnswer(self.network.backbone(moved), extra=moved)
         if self.given.body == "protogcn" and self.training:
             vectors, graphs = self.network.graph(clips)
-            return Found(vectors, extra=graphs)
-        return Found(self.network(clips))
+            return BodyAnswer(vectors, extra=graphs)
+        return BodyAnswer(self.network(clips))
 
 
-class PublishedTokens(Published):
+class PublishedTokens(PublishedTower):
     """ISTA-Net, whose tokens hold the joints of all people."""
 
     relates: ClassVar[bool] = True
@@ -193,7 +200,7 @@ def level_joints(given: Given) -> list[list[int]]:
 class Diversity(Aux):
     """Likeness of the virtual joints of Hyper-GCN."""
 
-    def forward(self, network: Any, reading: Reading, answers: Answers) -> Tensor:
+    def forward(self, network: Any, reading: TowerAnswers, answers: StreamAnswers) -> Tensor:
         """Mean over the members."""
         return torch.stack([body.network.likeness() for body in network.bodies]).mean()
 
@@ -201,7 +208,7 @@ class Diversity(Aux):
 class PeopleApart(Aux):
     """Distance of the boxes that two people move in, after the shift (CHASE)."""
 
-    def forward(self, network: Any, reading: Reading, answers: Answers) -> Tensor:
+    def forward(self, network: Any, reading: TowerAnswers, answers: StreamAnswers) -> Tensor:
         """``box_distance`` of the first two people, of the clips that show both."""
         moved = reading.found[0].extra
         if moved is None:
@@ -212,12 +219,12 @@ class PeopleApart(Aux):
         return box_distance(moved[both], 0, 1)
 
 
-class PrototypeHead(Aux):
+class TowerPrototypes(Aux):
     """Contrast of the graphs that ProtoGCN rebuilds with a memory of each class."""
 
     memory: Tensor
 
-    def __init__(self, config: TowerConfig, bodies: Sequence[Body]) -> None:
+    def __init__(self, config: TowerConfig, bodies: Sequence[TowerBody]) -> None:
         super().__init__(config, bodies)
         if bodies[0].given.body != "protogcn":
             raise ModelError("aux 'prototypes' compares the graphs of the body 'protogcn'")
@@ -225,7 +232,7 @@ class PrototypeHead(Aux):
         start = torch.randn(len(config.labels), _CONTRAST, generator=random)
         self.register_buffer("memory", start)
 
-    def forward(self, network: Any, reading: Reading, answers: Answers) -> Tensor:
+    def forward(self, network: Any, reading: TowerAnswers, answers: StreamAnswers) -> Tensor:
         """The loss; right answers of a training move the memories."""
         graphs = reading.found[0].extra
         if graphs is None:

@@ -56,7 +56,7 @@ def needed(choice: Tensor) -> Tensor:
     return 1 - (1 - choice[..., 0]) * (1 - after)
 
 
-class Gate(nn.Module):
+class ChannelGate(nn.Module):
     """Chooses for each channel by the means of this frame and of the one before."""
 
     def __init__(self, n_in: int, n_out: int) -> None:

@@ -16,7 +16,7 @@ from torch.nn import functional as F  # noqa: N812 - the usual name
 
 from vlar.adapters.settings import Settings, bad_setting, setting
 from vlar.encoders.torchvision import midplanes
-from vlar.methods.video_net.ada_fuse import Gate, Spent, fused
+from vlar.methods.video_net.ada_fuse import ChannelGate, Spent, fused
 from vlar.methods.video_net.bodies import JOINTS, Guide, LateFusion, one_map
 from vlar.methods.video_net.inflated import inflated
 from vlar.methods.video_net.shift import Excite, GateShift, Shift
@@ -130,7 +130,7 @@ def factorised(n_in: int, n_out: int, size: int, stride: int) -> nn.Module:
     )
 
 
-class Block(nn.Module):
+class ResidualBlock(nn.Module):
     """A residual block (He et al. 2016)."""
 
     def __init__(
@@ -139,7 +139,7 @@ class Block(nn.Module):
         super().__init__()
         moves = {"gate-shift": lambda: GateShift(n_in), "shift": Shift}
         self.before = moves.get(kind, nn.Identity)()
-        self.gate = Gate(n_in, n_out) if kind == "ada-fuse" else None
+        self.gate = ChannelGate(n_in, n_out) if kind == "ada-fuse" else None
         self.weigh = Excite(n_out) if kind == "shift" and n_in == n_out else nn.Identity()
         self.first, self.first_norm = conv(n_in, n_out, 3, stride), norm(n_out)
         self.second, self.second_norm = conv(n_out, n_out, 3, 1), norm(n_out)
@@ -167,7 +167,7 @@ def _shortcut(n_in: int, n_out: int, stride: int, conv: Conv, norm: type[nn.Modu
     return nn.Sequential(layer, norm(n_out))
 
 
-class Body(nn.Module):
+class ResidualBody(nn.Module):
     """A residual network up to the mean over space and time."""
 
     def __init__(
@@ -183,7 +183,7 @@ class Body(nn.Module):
             for number in range(config.depth):
                 n_out = first * 2**stage
                 stride = 2 if stage and not number else 1
-                layers.append(Block(width, n_out, stride, conv, norm, config.network))
+                layers.append(ResidualBlock(width, n_out, stride, conv, norm, config.network))
                 width = n_out
         self.stages = nn.ModuleList(layers)
         self.pool = nn.AdaptiveAvgPool2d(1) if two else nn.AdaptiveAvgPool3d(1)
@@ -200,13 +200,13 @@ class Body(nn.Module):
         return self.pool(self.maps(x, spent)).flatten(1)
 
 
-def body_of(config: VideoNetConfig, channels: int = 3) -> Body:
+def body_of(config: VideoNetConfig, channels: int = 3) -> ResidualBody:
     """The network of some settings, at random weights."""
     if config.network == "i3d":
-        body = Body(config, channels, picture)
+        body = ResidualBody(config, channels, picture)
         inflated(body)
         return body
-    return Body(config, channels, factorised if config.network == "r2plus1d" else flat)
+    return ResidualBody(config, channels, factorised if config.network == "r2plus1d" else flat)
 
 
 class VideoNetwork(ResidualNetwork):
@@ -222,7 +222,10 @@ class VideoNetwork(ResidualNetwork):
         self.late = LateFusion(width) if pose in ("late", "both") else None
         self.guide, self.bodies = None, None
         if pose == "guide":
-            self.bodies, self.guide = Body(config, JOINTS, flat, width=config.width // 2), Guide()
+            self.bodies, self.guide = (
+                ResidualBody(config, JOINTS, flat, width=config.width // 2),
+                Guide(),
+            )
         # Differences of clips are small next to their mean, so they are brought to one scale.
         self.even = nn.ModuleList(nn.BatchNorm1d(size, affine=False) for size in config.sizes)
         self.leave = nn.ModuleList(zero_linear(size, dim) for size in config.sizes)

@@ -30,7 +30,7 @@ from vlar.plugins.export.answer import (
     source_of,
 )
 from vlar.plugins.export.towers import exportable, tower_graph
-from vlar.plugins.export.trace import Graph, TracedArray
+from vlar.plugins.export.trace import TracedArray, TracedGraph
 from vlar.pose.onnx import make_session
 from vlar.version import __version__
 
@@ -64,7 +64,7 @@ def export_model(model: Model, target: Path, *, force: bool = False) -> float:
     pixels = image_source(source).towers.pixels
     shape = (source.n_frames, pixels.height, pixels.width, 3)
     clips = check_clips(shape)
-    graph = Graph()
+    graph = TracedGraph()
     frames = graph.input("frames", clips[-1])
     try:
         features = _features(graph, source, frames)
@@ -96,7 +96,7 @@ def image_source(source: Encoder) -> TorchEncoder:
     return source if isinstance(source, OnnxEncoder) else exportable(source)
 
 
-def _features(graph: Graph, source: Encoder, frames: TracedArray) -> Any:
+def _features(graph: TracedGraph, source: Encoder, frames: TracedArray) -> Any:
     """Frame features (1, T, F) of pixels."""
     encoder = image_source(source)
     pixels = encoder.towers.pixels
@@ -115,7 +115,7 @@ def image_graph(encoder: TorchEncoder) -> bytes:
     return tower_graph(encoder)
 
 
-def clip_vector(graph: Graph, encoder: Encoder, source: Encoder, features: Any) -> Any:
+def clip_vector(graph: TracedGraph, encoder: Encoder, source: Encoder, features: Any) -> Any:
     """Vector (1, D) of a clip from its features (1, T, F)."""
     vector = TorchEncoder.pool(image_source(source), features)
     if source is encoder:

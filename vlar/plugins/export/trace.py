@@ -48,7 +48,7 @@ _MOVES = ("split", "reshape", "stack", "expand_dims", "squeeze", "repeat", "rave
 _OPSET = 18  # of what is noted here; a part may be of a later one
 
 
-class Graph:
+class TracedGraph:
     """Nodes and constants of a graph that is being written."""
 
     def __init__(self) -> None:
@@ -145,7 +145,7 @@ class TracedArray(NDArrayOperatorsMixin):
 
     __array_priority__ = 1000
 
-    def __init__(self, graph: Graph, name: str, value: Array) -> None:
+    def __init__(self, graph: TracedGraph, name: str, value: Array) -> None:
         self.graph, self.name, self.value = graph, name, value
         self.shape = value.shape
         self.dtype = value.dtype

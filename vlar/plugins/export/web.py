@@ -36,7 +36,7 @@ from vlar.model.card import catalogue_card, folder_card
 from vlar.model.folder import read_manifest
 from vlar.model.model import Model, load
 from vlar.plugins.export import answer
-from vlar.plugins.export.trace import Graph
+from vlar.plugins.export.trace import TracedGraph
 from vlar.pose.onnx import make_session
 from vlar.types import Encoded, Float32, JsonDict, UInt8
 from vlar.version import __version__
@@ -181,7 +181,7 @@ def _outputs(towers: WebTowers, clips: UInt8) -> list[dict[str, Float32]]:
 
 def _model_files(model: Model, labels: Labels | None) -> tuple[JsonDict, dict[str, bytes]]:
     """Facts that the page states of a model, and its graphs by name."""
-    encoder, graph = model.encoder, Graph()
+    encoder, graph = model.encoder, TracedGraph()
     try:
         towers = web_towers(encoder)
         pixels = encoder.preprocess
@@ -219,7 +219,7 @@ def _model_files(model: Model, labels: Labels | None) -> tuple[JsonDict, dict[st
 
 
 def _traced(
-    model: Model, labels: Labels | None, graph: Graph, features: Any
+    model: Model, labels: Labels | None, graph: TracedGraph, features: Any
 ) -> tuple[list[str], Any, dict[str, str]]:
     """C labels, their traced probabilities with unknown (C + 1,), and notes by best label."""
     encoder: Any = model.encoder

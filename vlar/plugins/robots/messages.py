@@ -32,7 +32,7 @@ Decode = Callable[[bytes], Any]
 
 
 @dataclass(frozen=True)
-class Message:
+class RobotMessage:
     """A message as it lies in a recording.
 
     Attributes:
@@ -50,7 +50,7 @@ class Message:
     decode: Decode
 
 
-def messages(path: Path) -> Iterator[Message]:
+def messages(path: Path) -> Iterator[RobotMessage]:
     """The messages of a recording; of MCAP in the order of the file, else of time.
 
     Raises:
@@ -61,10 +61,10 @@ def messages(path: Path) -> Iterator[Message]:
     return _of_mcap(path) if path.suffix.lower() == ".mcap" else _of_bag(path)
 
 
-def _of_mcap(path: Path) -> Iterator[Message]:
+def _of_mcap(path: Path) -> Iterator[RobotMessage]:
     from mcap.exceptions import EndOfFile
     from mcap.records import Channel, Chunk, Schema
-    from mcap.records import Message as Record
+    from mcap.records import RobotMessage as Record
     from mcap.stream_reader import StreamReader, breakup_chunk
 
     schemas: dict[int, Schema] = {}
@@ -83,7 +83,7 @@ def _of_mcap(path: Path) -> Iterator[Message]:
                         channels[record.id] = record.topic, kind, decode
                     elif isinstance(record, Record) and record.channel_id in channels:
                         topic, kind, decode = channels[record.channel_id]
-                        yield Message(topic, kind, record.log_time, record.data, decode)
+                        yield RobotMessage(topic, kind, record.log_time, record.data, decode)
         except EndOfFile:
             raise EOFError from None
 
@@ -106,7 +106,7 @@ def _plain(chunk: Any) -> Any:
     return replace(chunk, compression="", data=data)
 
 
-def _of_bag(path: Path) -> Iterator[Message]:
+def _of_bag(path: Path) -> Iterator[RobotMessage]:
     from rosbags import rosbag1, rosbag2
 
     if not path.is_dir():
@@ -123,11 +123,11 @@ def _of_bag(path: Path) -> Iterator[Message]:
         yield from _of_reader(bag, "cdr")
 
 
-def _of_reader(bag: Any, encoding: str) -> Iterator[Message]:
+def _of_reader(bag: Any, encoding: str) -> Iterator[RobotMessage]:
     decoders = {c.id: _decoder(encoding, c.msgtype, None) for c in bag.connections}
     for connection, time_ns, data in bag.messages():
         decode = decoders[connection.id]
-        yield Message(connection.topic, connection.msgtype, time_ns, bytes(data), decode)
+        yield RobotMessage(connection.topic, connection.msgtype, time_ns, bytes(data), decode)
 
 
 def _decoder(encoding: str, kind: str, schema: Any) -> Decode:

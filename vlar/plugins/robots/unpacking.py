@@ -25,7 +25,7 @@ from vlar.files.workers.pool import WorkerPool, can_isolate
 from vlar.files.workers.process import FileLimits, WorkerStartError
 from vlar.media.bundle import ENDING, BundlePart, write_bundle
 from vlar.media.signals import errors_of
-from vlar.plugins.robots.messages import Message, messages
+from vlar.plugins.robots.messages import RobotMessage, messages
 from vlar.types import JsonDict
 
 _CLOCK = Fraction(1, 90_000)
@@ -210,7 +210,7 @@ class _Topic:
     _step_s: float = 0.0
 
     @classmethod
-    def of(cls, message: Message, stem: Path, is_asked: bool, taken: set[Path]) -> _Topic:
+    def of(cls, message: RobotMessage, stem: Path, is_asked: bool, taken: set[Path]) -> _Topic:
         """A topic by its first message; its file has a number where its name is taken."""
         sensor = _SENSORS.get(re.split(r"[/.]", message.kind)[-1]) if is_asked else None
         ending = ".mp4" if sensor == "video" else ".csv"
@@ -219,7 +219,7 @@ class _Topic:
         path = next(path for path in paths if path not in taken)
         return cls(message.topic, message.kind, sensor, path)
 
-    def take(self, message: Message, first_ns: int) -> None:
+    def take(self, message: RobotMessage, first_ns: int) -> None:
         """Write a message; one that cannot be is counted, and the first states its fault."""
         self.count += 1
         time_s = (message.time_ns - first_ns) / 1e9

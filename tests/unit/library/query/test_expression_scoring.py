@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vlar.library.query.expression_scoring import PRODUCT, WEAKEST, Evaluator, Windows
+from vlar.library.query.expression_scoring import PRODUCT, WEAKEST, Evaluator, ScoredWindows
 from vlar.library.query.grammar import (
     And,
     During,
@@ -130,7 +130,7 @@ def weighed(value: float, part: Node) -> float:
 def evaluator(rows: list[Row], value: dict[Leaf, list[float]]) -> Evaluator:
     table = np.array(rows, np.float64).reshape(-1, 3)
     videos = table[:, 0].astype(np.int64)
-    windows = Windows(np.arange(len(rows)), videos, table[:, 1], table[:, 2], BASE_S)
+    windows = ScoredWindows(np.arange(len(rows)), videos, table[:, 1], table[:, 2], BASE_S)
 
     def matching(pattern: str) -> np.ndarray:
         return np.array([meant(video, pattern) for video in videos.tolist()])

@@ -20,7 +20,7 @@ from vlar.errors import UsageError
 from vlar.heads.calibration import Calibration
 from vlar.plugins.export import model_file
 from vlar.plugins.export.model_file import MOST_DIFFERENCE, export_model
-from vlar.plugins.export.trace import Graph
+from vlar.plugins.export.trace import TracedGraph
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +117,7 @@ def test_what_cannot_be_exported_is_one_line(tmp_path: Path):
 
 
 def test_numpy_code_becomes_a_graph_or_is_refused():
-    graph, value = Graph(), np.arange(12, dtype=np.float32).reshape(3, 4)
+    graph, value = TracedGraph(), np.arange(12, dtype=np.float32).reshape(3, 4)
     x = graph.input("x", value)
 
     def code(x):

@@ -14,7 +14,7 @@ from tests.unit.encoders.clip import models
 from vlar.errors import ModelError, UsageError
 from vlar.files.fetched_weights.packages import Extra
 from vlar.plugins.export import answer, web
-from vlar.plugins.export.trace import Graph
+from vlar.plugins.export.trace import TracedGraph
 from vlar.plugins.export.web import export_web
 
 RUNTIME = Extra("none", "", (), 0, "MIT (nobody)", "terms", ())
@@ -69,7 +69,7 @@ def test_a_difference_is_refused(lite_model: vlar.Model):
 def test_numpy_of_zero_shot_answers_becomes_a_graph():
     import onnxruntime
 
-    graph, value = Graph(), np.random.default_rng(0).normal(size=(2, 7))
+    graph, value = TracedGraph(), np.random.default_rng(0).normal(size=(2, 7))
     value[1] = 0
     x = graph.input("x", value)
 

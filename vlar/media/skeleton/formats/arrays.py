@@ -76,7 +76,7 @@ class VlarSkeletons(SkeletonFormat):
 
 
 @skeleton_format("ctr-gcn")
-class CtrGcn(SkeletonFormat):
+class CtrGcnArrays(SkeletonFormat):
     """Rows (N, T, M * V * 3) of two people, and one-hot labels (N, classes); zeros are padding."""
 
     order = 10

@@ -97,7 +97,7 @@ class ConvNorm(nn.Module):
         return self.bn(self.conv(x))
 
 
-class Block(nn.Module):
+class GraphBlock(nn.Module):
     """Space, time and a residual: relu(time(space(x)) + residual(x)).
 
     Args:

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from vlar.methods.skeleton_towers.hull import origins
 from vlar.methods.skeleton_towers.released.blocks import (
-    Block,
+    GraphBlock,
     ScaleBranches,
     by_person,
     norm_channels,
@@ -87,7 +87,7 @@ class CtrGcn(nn.Module):
             reduced = 8 if inputs in eight or inputs < below else inputs // 8
             space = ChannelGraphs(inputs, outputs, joints, reduced)
             time = ScaleBranches(outputs, stride)
-            blocks.append(Block(space, time, inputs, outputs, stride, first=number == 0))
+            blocks.append(GraphBlock(space, time, inputs, outputs, stride, first=number == 0))
         if listed:
             self.layers = nn.ModuleList(blocks)
         else:

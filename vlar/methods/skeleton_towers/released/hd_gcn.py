@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from vlar.methods.skeleton_towers.graphs import level_edges, normed
 from vlar.methods.skeleton_towers.released.blocks import (
-    Block,
+    GraphBlock,
     ScaleBranches,
     by_person,
     norm_channels,
@@ -163,7 +163,7 @@ class HdGcn(nn.Module):
             inputs, outputs, stride = layer["inputs"], layer["outputs"], layer["stride"]
             space = LevelGraphs(inputs, outputs, levels, joints, attention=number > 0)
             time = ScaleBranches(outputs, stride, apart=True)
-            block = Block(space, time, inputs, outputs, stride, first=number == 0)
+            block = GraphBlock(space, time, inputs, outputs, stride, first=number == 0)
             setattr(self, f"l{number + 1}", block)
         self.fc = nn.Linear(config["layers"][-1]["outputs"], config["num_classes"])
 

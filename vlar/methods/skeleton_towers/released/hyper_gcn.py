@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from vlar.methods.skeleton_towers.graphs import hyper
 from vlar.methods.skeleton_towers.limbs import NTU_PARENTS
-from vlar.methods.skeleton_towers.released.blocks import Block, ScaleBranches, by_person
+from vlar.methods.skeleton_towers.released.blocks import GraphBlock, ScaleBranches, by_person
 
 _TINY = 1e-8
 #: Child and parent of each bone of NTU's 25 joints, numbered from 1.
@@ -99,7 +99,7 @@ class HyperGcn(nn.Module):
             inputs, outputs, stride = layer["inputs"], layer["outputs"], layer["stride"]
             space = HyperGraphs(inputs, outputs, config)
             time = ScaleBranches(outputs, stride, padding_mode="replicate")
-            setattr(self, f"l{number}", Block(space, time, inputs, outputs, stride))
+            setattr(self, f"l{number}", GraphBlock(space, time, inputs, outputs, stride))
         self.fc = nn.Linear(config["layers"][-1]["outputs"], config["num_classes"])
 
     def forward(self, x: Tensor) -> Tensor:

@@ -112,7 +112,7 @@ class SixBranches(nn.Module):
         return self.bn(self.transform(z))
 
 
-class _Block(nn.Module):
+class _PrototypeBlock(nn.Module):
     def __init__(
         self, inputs: int, outputs: int, stride: int, config: dict[str, Any], first: bool
     ) -> None:
@@ -150,7 +150,7 @@ class _Backbone(nn.Module):
         for stage in range(1, config["num_stages"] + 1):
             outputs *= 2 if stage in config["inflate_stages"] else 1
             stride = 2 if stage in config["down_stages"] else 1
-            self.gcn.append(_Block(inputs, outputs, stride, config, first=stage == 1))
+            self.gcn.append(_PrototypeBlock(inputs, outputs, stride, config, first=stage == 1))
             inputs = outputs
         width = config["num_filter"] * int(outputs * config["ratio"])
         self.post = nn.Conv2d(width, width, 1)

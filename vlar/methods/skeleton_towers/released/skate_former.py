@@ -133,7 +133,7 @@ class _Merge(nn.Module):
         return self.bn(self.reduction(x))
 
 
-class _Block(nn.Module):
+class _SkateBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int, merges: bool, config: dict[str, Any]) -> None:
         super().__init__()
         self.downsample = _Merge(inputs, outputs, config["kernel_size"]) if merges else None
@@ -171,7 +171,7 @@ class SkateFormer(nn.Module):
         ):
             stage = nn.Module()
             stage.blocks = nn.ModuleList(
-                _Block(
+                _SkateBlock(
                     before if index == 0 else channels, channels, number > 0 and index == 0, config
                 )
                 for index in range(depth)
