@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import platform
+import re
 import secrets
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
+MACHINE = re.sub(r"[^A-Za-z0-9]+", "_", platform.node())
+"""Name of this machine, in the names of temporary files and folders."""
 ASIDE = "replaced"
 """Folder, in a folder of work, of what was moved there so that another takes its place."""
 _CURRENT, _EXCHANGE = -100, 2  # of renameat2: paths from the current folder; both names stay
@@ -19,8 +24,8 @@ def replacing(path: Path, *, durable: bool = True) -> Generator[Path]:
     """Path of a new, empty file that takes the place of another when the block ends.
 
     A reader, or a process that is killed, finds the old content or the new one. After an error the
-    old file stays and the new one is removed. A link is replaced, not followed; the new file has
-    the mode of the old one.
+    old file stays and the new one is removed; what a killed process left half written is removed
+    by the next one. A link is replaced, not followed; the new file has the mode of the old one.
 
     Args:
         path: The file; its folder exists.
@@ -29,8 +34,7 @@ def replacing(path: Path, *, durable: bool = True) -> Generator[Path]:
     Raises:
         OSError: the folder cannot be written, or the disk is full.
     """
-    part = path.with_name(f".{path.stem[:_LONGEST]}.{secrets.token_hex(6)}{path.suffix[:_LONGEST]}")
-    part.touch(exist_ok=False)
+    part = new_part(path)
     try:
         if path.is_file() and not path.is_symlink():
             part.chmod(path.stat().st_mode & 0o777)
@@ -42,6 +46,39 @@ def replacing(path: Path, *, durable: bool = True) -> Generator[Path]:
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+def new_part(path: Path, mode: int = 0o666) -> Path:
+    """A new, empty file next to another one, whose ending it has."""
+    _remove_stale(path.parent)
+    owner = f"{MACHINE[: _LONGEST // 2]}-{os.getpid()}-{secrets.token_hex(6)}"
+    part = path.with_name(f".{path.stem[:_LONGEST]}.{owner}{path.suffix[:_LONGEST]}")
+    part.touch(mode, exist_ok=False)
+    return part
+
+
+@cache
+def _remove_stale(folder: Path) -> None:
+    """Remove what killed processes of this machine left in a folder, once a process."""
+    owner = re.compile(rf"\..*\.{MACHINE[: _LONGEST // 2]}-(\d+)-[0-9a-f]{{12}}(\.|$)")
+    for stale in folder.glob(".*"):
+        name = owner.match(stale.name)
+        if name and not is_running(int(name[1])):
+            with suppress(OSError):
+                stale.unlink()
+
+
+def is_running(process_id: int) -> bool:
+    """Return whether a process exists; True on systems that cannot be asked without ending it."""
+    if os.name != "posix":
+        return True  # asking would end it
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
 
 
 def replace_folder(fresh: Path, target: Path) -> None:

@@ -7,7 +7,6 @@ import contextlib
 import hashlib
 import logging
 import os
-import platform
 import re
 import shutil
 import sys
@@ -18,7 +17,7 @@ from functools import cache
 from pathlib import Path
 
 from vlar.errors import ModelError, UsageError
-from vlar.files.replacing import put_back, replacing
+from vlar.files.replacing import MACHINE, is_running, put_back, replacing
 from vlar.progress import stage
 from vlar.registry import unknown_name
 from vlar.version import is_installed
@@ -134,7 +133,7 @@ def work_folder(parent: Path) -> Generator[Path]:
     what they replaced is put back; not where they hold something under the name ``old``, to which
     earlier versions moved it.
     """
-    begin = f".vlar-{re.sub(r'[^A-Za-z0-9]+', '_', platform.node())}-"
+    begin = f".vlar-{MACHINE}-"
     for stale in parent.glob(f"{begin}*"):
         number = stale.name.removeprefix(begin).partition("-")[0]
         if number.isdecimal() and not is_running(int(number)) and not (stale / "old").exists():
@@ -144,19 +143,6 @@ def work_folder(parent: Path) -> Generator[Path]:
     prefix = f"{begin}{os.getpid()}-"
     with tempfile.TemporaryDirectory("", prefix, parent, ignore_cleanup_errors=True) as temporary:
         yield Path(temporary)
-
-
-def is_running(process_id: int) -> bool:
-    """Return whether a process exists; True on systems that cannot be asked without ending it."""
-    if os.name != "posix":
-        return True  # asking would end it
-    try:
-        os.kill(process_id, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):
-        return True
-    return True
 
 
 def peak_bytes() -> int | None:

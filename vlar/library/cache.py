@@ -15,7 +15,6 @@ import json
 import logging
 import os
 import struct
-import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -29,6 +28,7 @@ from vlar import registry
 from vlar.files import resources
 from vlar.files.opening import open_input
 from vlar.files.recent import Recent
+from vlar.files.replacing import new_part
 from vlar.library.engines.base import CacheDamage, Engine, Probes
 from vlar.library.manifest import LibraryManifest
 from vlar.library.rows import Float16, Int64, RowTable, read_all
@@ -133,9 +133,7 @@ def _write(
     """
     path.parent.mkdir(0o700, parents=True, exist_ok=True)
     _require_own(path.parent)
-    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    os.close(handle)
-    temporary = Path(name)
+    temporary = new_part(path, 0o600)
     try:
         if not write_index(temporary):
             return False
@@ -495,14 +493,14 @@ def _written(store: SqliteStore, fresh: SearchCache) -> SearchCache:
     try:
         if not _write(path, engine.table(), facts, engine.write):
             return fresh
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # the second one of FAISS
         many = engine.count() >= _SAID_FROM
         _log.log(
             logging.WARNING if many else logging.DEBUG,
             "cannot keep the search index in %s (%s): it will be built again at every start; "
             "set VLAR_CACHE to a folder of your own that can be written",
             path.parent,
-            error.strerror,
+            getattr(error, "strerror", error),
         )
         return fresh
     _remove_old(store.file.parent)

@@ -7,9 +7,7 @@ previous one stays until the new one is complete. Only data is unpickled.
 from __future__ import annotations
 
 import contextlib
-import os
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +15,8 @@ from typing import Any
 
 import torch
 
-from vlar.errors import TrainingError
+from vlar.errors import TrainingError, explained
+from vlar.files.replacing import replacing
 from vlar.types import Failure
 
 _NAME = re.compile(r"step-(\d+)\.pt")
@@ -45,26 +44,13 @@ def save(folder: Path, step: int, state: dict[str, Any]) -> None:
     Raises:
         TrainingError: the folder cannot be written.
     """
-    try:
+    fix = "the previous one stays: make room and run the same command again"
+    with explained(TrainingError, f"cannot write a checkpoint to {folder}", fix):
         folder.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=folder, prefix=".step-")
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                torch.save(state, stream)
-                stream.flush()
-                os.fsync(stream.fileno())
-            Path(temporary).replace(folder / f"step-{step:08d}.pt")
-        except BaseException:
-            with contextlib.suppress(OSError):
-                Path(temporary).unlink()
-            raise
+        with replacing(folder / f"step-{step:08d}.pt") as part, part.open("wb") as stream:
+            torch.save(state, stream)
         for old in _found(folder)[:-_N_NEWEST]:
             old.unlink(missing_ok=True)
-    except OSError as error:
-        raise TrainingError(
-            f"cannot write a checkpoint to {folder}: {error.strerror or error}; the previous one "
-            "stays: make room and run the same command again"
-        ) from error
 
 
 def load(folder: Path) -> dict[str, Any] | None:

@@ -6,9 +6,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import os
 import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +16,8 @@ import numpy as np
 
 from vlar import registry
 from vlar.adapters.base import training_type
-from vlar.errors import TrainingError, UsageError
+from vlar.errors import TrainingError, UsageError, explained
+from vlar.files.replacing import replacing
 from vlar.heads.support import Support, SupportItem, read_support
 from vlar.language.tree import Tree
 from vlar.model.adapt import Adapted, learn, remembering, under, with_tree
@@ -64,22 +63,11 @@ class FeatureFolder:
             TrainingError: the folder cannot be written.
         """
         file = self._file(item)
-        try:
+        fix = "make room and run the same command again, cached features stay"
+        with explained(TrainingError, f"cannot cache features in {self._folder}", fix):
             self._folder.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=self._folder, prefix=".features-")
-            try:
-                with os.fdopen(handle, "wb") as stream:
-                    np.save(stream, features)
-                Path(temporary).replace(file)
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    Path(temporary).unlink()
-                raise
-        except OSError as error:
-            raise TrainingError(
-                f"cannot cache features in {self._folder}: {error.strerror or error}; make room "
-                "and run the same command again, cached features stay"
-            ) from error
+            with replacing(file, durable=False) as part, part.open("wb") as stream:
+                np.save(stream, features)
 
     def _file(self, item: SupportItem) -> Path:
         try:
@@ -335,12 +323,16 @@ def _clean_saved(model: Path, work: Path) -> None:
     finished = work / _FINISHED
     if finished.is_file() and model.is_file() and model.stat().st_mtime >= finished.stat().st_mtime:
         _clean(work)
-    finished.unlink(missing_ok=True)
+    _remove_mark(work)
 
 
 def _clean(work: Path) -> None:
     checkpoint.remove(work / "steps")
     shutil.rmtree(work / "features", ignore_errors=True)
+    _remove_mark(work)
+
+
+def _remove_mark(work: Path) -> None:
     (work / _FINISHED).unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         work.rmdir()  # stays where curves were written

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vlar.adapters.base import Adapter
-from vlar.errors import SupportError, TrainingError
+from vlar.errors import SupportError, TrainingError, explained
 from vlar.heads.fewshot.base import make_problem
 from vlar.heads.support import SupportItem
 from vlar.model.core import ModelCore
@@ -44,20 +44,18 @@ def on_disk(rows: Iterable[Float32]) -> Float32 | None:
     """
     shape: tuple[int, ...] = ()
     count = 0
-    try:
-        with tempfile.TemporaryFile(prefix="vlar-") as file:
-            for row in rows:
-                shape, count = row.shape, count + 1
-                file.write(np.ascontiguousarray(row, np.float32).data)
-            file.flush()
-            if not count:
-                return None
+    fault = f"cannot keep features in {tempfile.gettempdir()}"
+    with (
+        explained(TrainingError, fault, "make room, or set TMPDIR to a folder that has some"),
+        tempfile.TemporaryFile(prefix="vlar-") as file,
+    ):
+        for row in rows:
+            shape, count = row.shape, count + 1
+            file.write(np.ascontiguousarray(row, np.float32).data)
+        file.flush()
+        if count:
             return np.memmap(file, np.float32, mode="r+", shape=(count, *shape))
-    except OSError as error:
-        raise TrainingError(
-            f"cannot keep features in {tempfile.gettempdir()}: {error.strerror or error}; make "
-            "room, or set TMPDIR to a folder that has some"
-        ) from error
+    return None
 
 
 Rows = npt.NDArray[Any]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from vlar.files import replacing as module
 from vlar.files.replacing import replacing
 
 
@@ -55,3 +56,23 @@ def test_the_mode_stays_and_a_link_is_not_followed(tmp_path: Path):
 def test_a_folder_that_is_missing_is_an_error_of_the_system(tmp_path: Path):
     with pytest.raises(FileNotFoundError), replacing(tmp_path / "none" / "a"):
         pass
+
+
+@pytest.mark.skipif(os.name != "posix", reason="asks whether a process runs")
+def test_what_a_killed_process_left_goes_and_other_files_stay(tmp_path: Path):
+    file = tmp_path / "a.json"
+    child = os.fork()
+    if child == 0:
+        with replacing(file) as part:
+            part.write_text("half")
+            os._exit(0)
+    os.waitpid(child, 0)
+    (half,) = tmp_path.iterdir()
+    running = half.with_name(half.name.replace(f"-{child}-", f"-{os.getpid()}-"))
+    other = tmp_path / ".a.vm-1-0123.json"
+    running.touch()
+    other.touch()
+    module._remove_stale.cache_clear()  # as a new process
+    with replacing(file) as part:
+        part.write_text("new")
+    assert sorted(tmp_path.iterdir()) == sorted([file, running, other])

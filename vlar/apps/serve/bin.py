@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 import secrets
-import shutil
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from vlar.apps.serve.errors import ServeError
 from vlar.apps.serve.library import ServedLibrary
 from vlar.errors import one_line
+from vlar.files.resources import work_folder
 from vlar.types import JsonDict
 
 KEPT_DAYS = 30
@@ -75,7 +76,7 @@ class Bin:
                 fix = f"it keeps recordings for {KEPT_DAYS} days; add them again"
                 raise ServeError(404, error, fix, "not_found")
             restored = self._library.take_back(folder)
-            shutil.rmtree(folder, ignore_errors=True)
+            self._delete(folder)
             return {"restored": restored}
 
     def _folders(self) -> list[Path]:
@@ -84,8 +85,13 @@ class Bin:
         return [entry for entry in self._folder.iterdir() if _NAME.fullmatch(entry.name)]
 
     def _expire(self) -> None:
+        oldest_s = time.time() - KEPT_DAYS * 86400
         if abs(time.time() - time.monotonic() - self._since_s) > _MOST_JUMP_S:
-            return  # the clock was set while the server ran: nothing is deleted by it
-        for folder in self._folders():
-            if int(folder.name[:10]) < time.time() - KEPT_DAYS * 86400:
-                shutil.rmtree(folder, ignore_errors=True)
+            oldest_s = 0  # the clock was set while the server ran: nothing is deleted by it
+        self._delete(*(f for f in self._folders() if int(f.name[:10]) < oldest_s))
+
+    def _delete(self, *folders: Path) -> None:
+        """Delete removals, and what a killed process was making or deleting."""
+        with suppress(OSError), work_folder(self._folder) as work:
+            for folder in folders:
+                folder.replace(work / folder.name)

@@ -7,6 +7,7 @@ import os
 import re
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -20,6 +21,7 @@ from vlar.encoders.captions import CaptionQuote, quotes
 from vlar.errors import one_line
 from vlar.files.reading import MB, parse_json, read_file
 from vlar.files.recent import Recent
+from vlar.files.resources import work_folder
 from vlar.library import labels
 from vlar.library.connection import LibraryConnection
 from vlar.library.library import Library
@@ -139,12 +141,11 @@ class ServedLibrary(Library):
         with self._connection.writing() as writer:
             chosen = [facts for path in paths if (facts := writer.at_path(path)) is not None]
             if kept is not None and chosen:
-                copy = LibraryConnection(kept, None, True, "cpu")
-                try:
-                    with copy.writing() as target:
+                with work_folder(kept.parent) as work:
+                    copy = LibraryConnection(work / kept.name, None, True, "cpu")
+                    with closing(copy), copy.writing() as target:
                         copy_recordings(writer, target, chosen)
-                finally:
-                    copy.close()
+                    (work / kept.name).replace(kept)
             with writer.transaction():
                 writer.delete([facts.id for facts in chosen])
             self._connection.settle()
@@ -158,14 +159,11 @@ class ServedLibrary(Library):
             LibraryLockedError: another process is writing.
         """
         copy = LibraryConnection(kept, None, False, "cpu")
-        try:
-            with self._connection.writing() as writer, copy.mutex:
-                source, _ = copy.nonempty()
-                chosen = [row for row in source.recordings() if writer.at_path(row.path) is None]
-                copy_recordings(source, writer, chosen)
-                self._connection.settle()
-        finally:
-            copy.close()
+        with closing(copy), self._connection.writing() as writer, copy.mutex:
+            source, _ = copy.nonempty()
+            chosen = [row for row in source.recordings() if writer.at_path(row.path) is None]
+            copy_recordings(source, writer, chosen)
+            self._connection.settle()
         return len(chosen)
 
     def added_s(self, paths: Sequence[str]) -> dict[str, float]:

@@ -40,6 +40,7 @@ from vlar.library.model_provider import load_on, require_named
 from vlar.library.recording import FailedFiles, ListedRecording, failure_of
 from vlar.library.rows import Bool, RowBatch, RowFilter, UpgradeReport
 from vlar.library.store.base import LibraryWriter
+from vlar.library.store.row_check import STORED
 from vlar.library.store.trust import writer_lock
 from vlar.library.store.values import KnownVideo
 from vlar.library.store.writer import SqliteWriter
@@ -253,7 +254,7 @@ class _Change:
         """The rows of a recording.
 
         Raises:
-            LibraryError: one of them is damaged.
+            VlarError: one of them is damaged.
         """
         library = self._library
         library.damaged.clear()
@@ -261,7 +262,7 @@ class _Change:
         batches = [rows.batch for rows in library.scan(dim, of_video)]
         if library.damaged:
             row_id, reason = min(library.damaged.items())
-            raise LibraryError(f"{video.path}: row {row_id} is damaged ({reason})")
+            raise VlarError(f"{video.path}: row {row_id} is damaged ({reason})")
         return RowBatch.joined([library.rows((), dim), *batches])
 
     def _sample(
@@ -291,6 +292,8 @@ class _Change:
             rows = batch.part(batch.video_ids == video_id)
             try:
                 rows, vectors = self._encoded(encoder, self._videos[video_id], rows)
+            except LibraryError:
+                raise
             except (VlarError, OSError) as error:
                 reason = str(error)
                 continue
@@ -322,6 +325,7 @@ class _Change:
         fresh, lost = encoder.fresh(video, rows)
         read = np.array([index not in lost for index in range(len(rows.ids))])
         vectors = blocks.merged_vectors(rows.vectors, fresh, self.parts.pairs)[read]
+        vectors = vectors.astype(STORED).astype(np.float32)  # as a run that resumes reads them
         rows = rows.part(read)
         self._change.stage(video, rows, vectors)
         return rows, vectors

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from vlar.errors import LibraryError, LibraryLockedError
 from vlar.library.store.trust import (
+    PAGE_BYTES,
     Objects,
     objects,
     require_no_journal,
@@ -30,7 +31,6 @@ from vlar.toml import read_toml
 APPLICATION_ID = 0x766C6172  # "vlar", in the header of the file
 FILE_NAME = "library.sqlite"
 READ_AGAIN = "read again"  # in place of a content hash: the next ``add`` encodes the file
-_PAGE_BYTES = 16384  # several fp16 vectors a page: 4096 would waste up to a quarter of each
 _BUSY_TIMEOUT_S = 5.0
 _DAMAGE = (
     "not a database",
@@ -107,7 +107,7 @@ def open_writer(file: Path) -> sqlite3.Connection:
         )
         try:
             secure(connection)
-            connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
+            connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
             version = _version(connection, file)
             connection.execute("PRAGMA journal_mode = WAL").fetchone()
             connection.execute("PRAGMA synchronous = FULL")

@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from vlar.errors import LibraryError, LibraryLockedError
+from vlar.files.opening import open_input
 
+PAGE_BYTES = 16384  # several fp16 vectors a page: 4096 would waste up to a quarter of each
 _LONGEST_VALUE = 64 << 20  # bytes; contexts, the largest values that vlar writes, take 0.1 MB
 _SPACE = re.compile(r"\s+|\s*([(),])\s*")
 Objects = Mapping[tuple[str, str], str]
@@ -55,13 +57,22 @@ def require_plain_files(file: Path) -> None:
 def require_no_journal(file: Path) -> None:
     """Refuse a rollback journal, which vlar's databases do not have.
 
-    SQLite would play it back before the first write, and then delete a file that it names.
+    SQLite would play it back before the first write, and then delete a file that it names. One
+    next to a file of at most one page, without a log, is what a killed creation left: both go.
 
     Raises:
         LibraryError: the message names the journal.
     """
-    journal = file.with_name(f"{file.name}-journal")
+    journal, log = (file.with_name(f"{file.name}-{end}") for end in ("journal", "wal"))
     if journal.exists() and journal.stat().st_size:
+        start = b""
+        with suppress(FileNotFoundError), open_input(file, links=False) as stream:
+            start = stream.read(PAGE_BYTES + 1)
+        is_page = len(start) <= PAGE_BYTES == int.from_bytes(start[16:18], "big")
+        if not log.exists() and (not start or is_page):
+            file.unlink(missing_ok=True)
+            journal.unlink()
+            return
         raise LibraryError(
             f"library {file.parent} is refused ({journal.name} was not written by vlar); delete "
             "that file if you trust the folder"
