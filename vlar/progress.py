@@ -24,6 +24,11 @@ Display = Callable[[str, "int | None", str], "AbstractContextManager[ProgressCal
 _displays: list[Display] = []
 
 
+def no_progress(count: int = 0, total: int | None = None) -> None:
+    """Progress that nobody is shown."""
+    del count, total
+
+
 @contextmanager
 def shown_by(display: Display) -> Generator[None]:
     """Show the stages of any thread by a display while the block runs."""
@@ -60,6 +65,6 @@ def stage(what: str, total: int | None = None, unit: str = "files") -> Generator
         timer.daemon = True
         timer.start()
         try:
-            yield lambda count=0, total=None: None
+            yield no_progress
         finally:
             timer.cancel()

@@ -33,6 +33,7 @@ from vlar.model.core import EncodedSpan
 from vlar.model.examples import median_facts, with_facts
 from vlar.model.model import Model
 from vlar.model.requests import find_unlabelled
+from vlar.progress import no_progress
 from vlar.types import Failure, Float64, JsonDict, ProgressCallback
 
 _ALONE = "no answers of the model were held out, so its confidence stands alone"
@@ -169,11 +170,7 @@ def estimate(
         LabelError: the model has no labels of its own, and none are given.
     """
     answer = _of_bouts if _TIMELINE in model.heads else _of_clips
-    return answer(model, str(folder), labels, fps, progress or _no_progress)
-
-
-def _no_progress(count: int = 0, total: int | None = None) -> None:
-    del count, total
+    return answer(model, str(folder), labels, fps, progress or no_progress)
 
 
 def _of_clips(

@@ -39,6 +39,7 @@ from vlar.errors import DecodeError, UsageError
 from vlar.media.lookup import reader
 from vlar.model.folder import read_model
 from vlar.model.model import Model, load
+from vlar.progress import no_progress
 from vlar.segments import Segment
 from vlar.segments.spans import runs
 from vlar.types import Failure, Float32, ProgressCallback
@@ -106,7 +107,7 @@ def learn_request(request: AnnotatedRequest) -> tuple[TimelineHead, AnnotatedRep
         raise UsageError(
             f"{request.px_per_cm:g} pixels a centimetre are none; give a number above 0"
         )
-    tick = request.progress or (lambda *_, **__: None)
+    tick = request.progress or no_progress
     tick(0, 2 * _RECORDING * len(request.recordings))
     recordings, spans, learned, failed, notes = _read(request, tick)
     work = (len(request.recordings) + len(recordings)) * _RECORDING + len(learned.tracks) * (

@@ -64,7 +64,7 @@ def messages(path: Path) -> Iterator[RobotMessage]:
 def _of_mcap(path: Path) -> Iterator[RobotMessage]:
     from mcap.exceptions import EndOfFile
     from mcap.records import Channel, Chunk, Schema
-    from mcap.records import RobotMessage as Record
+    from mcap.records import Message as Record
     from mcap.stream_reader import StreamReader, breakup_chunk
 
     schemas: dict[int, Schema] = {}
