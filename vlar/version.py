@@ -90,7 +90,7 @@ def too_old(least: Mapping[str, object]) -> str | None:
     for name, version in least.items():
         try:
             installed = __version__ if name == "vlar" else metadata.version(name)
-        except (metadata.PackageNotFoundError, ValueError):  # its import says so
+        except (metadata.PackageNotFoundError, ValueError):  # its import fails by itself
             continue
         if _numbers(installed) < _numbers(version):
             return (

@@ -96,7 +96,6 @@ class Adapter(Wrapper):
         self.encoder = encoder
         copy_attributes(self, encoder)
         self.name = name
-        self.libraries = (*encoder.libraries, "torch")
         if "descriptions" in self.changes:
             self.descriptions = ()
 

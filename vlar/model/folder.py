@@ -372,6 +372,7 @@ def _describe(model: SavedModel, encoder: Encoder, around: Sequence[Adapter]) ->
         AdapterEntry(name=adapter.name, settings=adapter.settings, fingerprint=adapter.fingerprint)
         for adapter in around
     ]
+    with_adapters = ("torch",) if around else ()
     return Manifest(
         vlar=__version__,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -389,7 +390,7 @@ def _describe(model: SavedModel, encoder: Encoder, around: Sequence[Adapter]) ->
         labels_sha256=adapted.labels_sha256 if adapted else None,
         report=model.report.stored() if model.report else None,
         calibration=model.calibration.to_dict() if model.calibration else None,
-        needs={"vlar": LEAST, **least_versions((around[-1] if around else encoder).libraries)},
+        needs={"vlar": LEAST, **least_versions((*encoder.libraries, *with_adapters))},
         heads={name: head.config() for name, head in model.heads.items()},
         **(adapted.config() if adapted else {}),
     )

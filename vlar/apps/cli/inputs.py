@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 #: Called with each model that a verb loads; a record of its answer (``--receipt``) is one.
 model_watchers: list[Callable[[Model], None]] = []
+_PHOTO = re.compile(r"(img|dsc[nf]?|pxl|mvi|dji|gopr)[_-]?\d", re.IGNORECASE)  # names by cameras
 _NEVER_VIDEOS = ("skeleton", "imu", "depth", "events")  # sensors whose recordings no video holds
 
 
@@ -174,7 +176,8 @@ def recordings(paths: Sequence[str], modality: str | None) -> tuple[list[Path], 
             kind = modality or "recording"
             message = f"{text}: no {kind} in this folder; give a folder that holds {kind} files"
             failures.append(Failure(Path(text), f"no_{kind}", message))
-    folders = [path for path in files if modality in (None, "video") and frame_files(path)]
+    seen = files if modality in (None, "video") else ()
+    folders = [path for path in seen if any(_PHOTO.match(p.name) for p in frame_files(path))]
     for path in folders[:1]:
         more = f" ({len(folders)} such folders)" if len(folders) > 1 else ""
         output.note(

@@ -16,7 +16,7 @@ from vlar.media.skeleton.layouts import layout, parts
 
 #: What mixes the joints of a block (``network.Space``).
 SPACES = {
-    "channel": "channel:ChannelTopology",
+    "channel": "channel:TowerTopology",
     "dilated": "curves:Dilated",
 }
 #: What mixes the frames of a block (``network.Time``).
@@ -29,7 +29,7 @@ PUBLISHED = ("ctrgcn", "hdgcn", "skateformer", "hypergcn", "protogcn", "chase", 
 #: Whole networks from streams to a vector (``network.TowerBody``).
 BODIES = {
     "graph": "network:GraphBody",
-    **dict.fromkeys(PUBLISHED, "published:Published"),
+    **dict.fromkeys(PUBLISHED, "published:PublishedTower"),
     "istanet": "published:PublishedTokens",
     "memory": "memory:MemoryAttentionNetwork",
     "two-streams": "ensemble:Subnet",
@@ -41,7 +41,7 @@ BODIES = {
 AUX = {
     "diversity": "published:Diversity",
     "mmd": "published:PeopleApart",
-    "prototypes": "published:PrototypeHead",
+    "prototypes": "published:TowerPrototypes",
 }
 STREAMS = ("joint", "bone", "motion", "bone_motion", "skip")
 FUSIONS = ("early", "late", "parts")

@@ -60,13 +60,17 @@ def test_two_needs_of_a_model_are_named_at_once(monkeypatch: pytest.MonkeyPatch,
 
 
 def test_pictures_that_are_one_clip_are_named(tmp_path: Path, capsys: pytest.CaptureFixture):
-    for name in ("a1.jpg", "a2.jpg"):
+    for name in ("IMG_1.jpg", "IMG_2.jpg"):
         (tmp_path / name).touch()
     files, failures = inputs.recordings([str(tmp_path)], "video")
     assert (files, failures) == ([tmp_path], [])
     note = f"{tmp_path}: its 2 numbered pictures are one clip, 25 a second; for photos one by one"
     assert note in capsys.readouterr().err
-    inputs.recordings([str(tmp_path / "a1.jpg")], "video")
+    inputs.recordings([str(tmp_path / "IMG_1.jpg")], "video")
+    (tmp_path / "frames").mkdir()
+    for name in ("frame_1.jpg", "frame_2.jpg"):
+        (tmp_path / "frames" / name).touch()
+    inputs.recordings([str(tmp_path / "frames")], "video")
     assert not capsys.readouterr().err
 
 
