@@ -11,7 +11,8 @@ from tests.docs.pages import ROOT
 from vlar.pose import networks
 
 SHOWN = re.compile(
-    r'vlar classify clip.mp4 --labels "([^"]+)"\n(?:[^`]*?)```\s+```text\n([^\n]+  clip\.mp4  .*?)```',
+    r'vlar classify clip.mp4 --labels "([^"]+)"\n(?:[^`]*?)```\s+'
+    r"```text\n([^\n]+  clip\.mp4  .*?)```",
     re.S,
 )
 FIGURE = re.compile(r"^ +([\d.]+)%  (.+)$", re.M)
