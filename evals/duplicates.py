@@ -112,7 +112,8 @@ def main() -> None:
     options = arguments(__doc__, "videos!", "model", "json", work=(Path, "folder for copies"))
     results: dict[str, Any] = {"model": options.model, "rows": []}
     for name in SETS:
-        clips = sorted(options.videos / row["path"] for row in manifest(options.videos, name))
+        rows = manifest(options.videos, name)
+        clips = sorted(options.videos.resolve() / row["path"] for row in rows)
         halves = half_of(clips)
         for half, label in enumerate(("choose", "report")):
             work = options.work / name / label
