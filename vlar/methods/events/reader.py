@@ -15,7 +15,7 @@ from vlar.files.workers import single
 from vlar.media.base import Reader
 from vlar.media.signals import SignalInfo, errors_of, head_of
 from vlar.methods.events.formats import has_arrays, header_of
-from vlar.methods.events.recording import EventRecording, cached
+from vlar.methods.events.recording import EventFile, cached
 from vlar.methods.events.representations import Size
 from vlar.registry import register
 from vlar.types import Clip, Failure, Sampling, Window
@@ -152,7 +152,7 @@ def _clips(path: Path, size: Size | None, windows: Sequence[Window]) -> Iterator
             yield Failure(path, error.kind, error.message)
 
 
-def _recording(path: Path, size: Size | None) -> EventRecording:
+def _recording(path: Path, size: Size | None) -> EventFile:
     try:
         status = path.stat()
     except (OSError, ValueError) as error:
@@ -162,14 +162,14 @@ def _recording(path: Path, size: Size | None) -> EventRecording:
         return cached(_open, path, size, status.st_mtime_ns, status.st_size)
 
 
-def _open(path: Path, size: Size | None) -> EventRecording:
+def _open(path: Path, size: Size | None) -> EventFile:
     head = head_of(path)
     if head is None:
         raise ValueError("it is not a file that can be opened")
     header = header_of(path, head.data)
     if header is None:
         raise ValueError("its first bytes are of none that is read")
-    return EventRecording(path, header, size or _stated_size(path.with_name(_FACTS)))
+    return EventFile(path, header, size or _stated_size(path.with_name(_FACTS)))
 
 
 def _stated_size(path: Path) -> Size | None:
@@ -184,7 +184,7 @@ def _stated_size(path: Path) -> Size | None:
     return numbers[0], numbers[1]
 
 
-def _meta(found: EventRecording) -> dict[str, Any]:
+def _meta(found: EventFile) -> dict[str, Any]:
     return {
         **found.header.meta,
         "size": found.size,

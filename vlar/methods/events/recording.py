@@ -59,7 +59,7 @@ class _Piece:
     last: int = 0
 
 
-class EventRecording:
+class EventFile:
     """The index of a recording; its events are read when a window is asked for.
 
     Args:
@@ -240,8 +240,8 @@ class EventRecording:
 
 @lru_cache(maxsize=2)
 def cached(
-    make: Callable[[Path, Size | None], EventRecording], path: Path, size: Size | None, *stamp: int
-) -> EventRecording:
+    make: Callable[[Path, Size | None], EventFile], path: Path, size: Size | None, *stamp: int
+) -> EventFile:
     """The index of a recording; ``stamp`` changes with the file."""
     try:
         return make(path, size)

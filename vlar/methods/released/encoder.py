@@ -34,7 +34,7 @@ _BLUE_FIRST = (104.0, 117.0, 128.0)
 
 
 @dataclass(frozen=True)
-class _NetworkForm:
+class _Release:
     """A network: the key that recognises its file, and the form of its input.
 
     Attributes:
@@ -58,8 +58,7 @@ class _NetworkForm:
 
 
 _FAMILIES = {
-    family: tuple(_NetworkForm(**row) for row in rows)
-    for family, rows in NETWORKS["families"].items()
+    family: tuple(_Release(**row) for row in rows) for family, rows in NETWORKS["families"].items()
 }
 
 
@@ -75,7 +74,7 @@ def _arranged(pixels: Tensor, order: str) -> Tensor:
     return pixels.flatten(1, 2)
 
 
-def _scores_and_features(network: Any, row: _NetworkForm) -> Callable[[Tensor], Tensor]:
+def _scores_and_features(network: Any, row: _Release) -> Callable[[Tensor], Tensor]:
     """Clips (N, T, 3, H, W) to class scores and the mean of what the head reads, (N, C + P)."""
     import torch
 
@@ -201,7 +200,7 @@ def start_spec(file: str) -> str:
 
 def _without_head(
     network: Any,
-    row: _NetworkForm,
+    row: _Release,
     pixels: Pixels,
     frames: int,
     name: str,

@@ -292,7 +292,7 @@ def of_part(given: Given, part: str) -> Given:
     return replace(given, joints=joints, widths=widths, halved=halved)
 
 
-class TowerAnswers(NamedTuple):
+class Readout(NamedTuple):
     """Answers of all members of a tower.
 
     Attributes:
@@ -310,7 +310,7 @@ class TowerAnswers(NamedTuple):
     seen: Tensor
 
 
-class StreamAnswers(NamedTuple):
+class Outputs(NamedTuple):
     """Labelled clips of a step, for further losses.
 
     Attributes:
@@ -336,9 +336,7 @@ class Aux(nn.Module):
         super().__init__()
 
     @abstractmethod
-    def forward(
-        self, network: TowerNetwork, reading: TowerAnswers, answers: StreamAnswers
-    ) -> Tensor:
+    def forward(self, network: TowerNetwork, reading: Readout, answers: Outputs) -> Tensor:
         """The loss, a scalar, before its factor in ``weights``."""
 
 
@@ -394,7 +392,7 @@ class TowerNetwork(ResidualNetwork):
         """(N, T, K) to what is added to the vectors of the clips, (N, D): the members' mean."""
         return self.read(inputs).residuals.mean(dim=0)
 
-    def read(self, inputs: Tensor) -> TowerAnswers:
+    def read(self, inputs: Tensor) -> Readout:
         """(N, T, K) to all that the losses need."""
         points, visible = self.joints(inputs)
         folded, mask = points.permute(0, 2, 4, 1, 3), visible.permute(0, 2, 1, 3)
@@ -409,12 +407,12 @@ class TowerNetwork(ResidualNetwork):
             heads = zip(self.classes, vectors, strict=True)
             scores = torch.stack([head(rows) for head, rows in heads])
             none = points.new_zeros(len(outputs), len(points), self.dim)
-            return TowerAnswers(none, scores, outputs, points, visible)
+            return Readout(none, scores, outputs, points, visible)
         residuals = [
             small_step(leave(rows) * anybody, rows.shape[1])
             for leave, rows in zip(self.leave, vectors, strict=True)
         ]
-        return TowerAnswers(torch.stack(residuals), None, outputs, points, visible)
+        return Readout(torch.stack(residuals), None, outputs, points, visible)
 
     def joints(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Inputs (N, T, K) to joints (N, T', M, V, 3) and which are seen; moved in training."""

@@ -24,8 +24,8 @@ from vlar.methods.skeleton_towers.network import (
     Aux,
     BodyAnswer,
     Given,
-    StreamAnswers,
-    TowerAnswers,
+    Outputs,
+    Readout,
     TowerBody,
 )
 from vlar.methods.skeleton_towers.released import FULL, headless
@@ -200,7 +200,7 @@ def level_joints(given: Given) -> list[list[int]]:
 class Diversity(Aux):
     """Likeness of the virtual joints of Hyper-GCN."""
 
-    def forward(self, network: Any, reading: TowerAnswers, answers: StreamAnswers) -> Tensor:
+    def forward(self, network: Any, reading: Readout, answers: Outputs) -> Tensor:
         """Mean over the members."""
         return torch.stack([body.network.likeness() for body in network.bodies]).mean()
 
@@ -208,7 +208,7 @@ class Diversity(Aux):
 class PeopleApart(Aux):
     """Distance of the boxes that two people move in, after the shift (CHASE)."""
 
-    def forward(self, network: Any, reading: TowerAnswers, answers: StreamAnswers) -> Tensor:
+    def forward(self, network: Any, reading: Readout, answers: Outputs) -> Tensor:
         """``box_distance`` of the first two people, of the clips that show both."""
         moved = reading.found[0].extra
         if moved is None:
@@ -232,7 +232,7 @@ class TowerPrototypes(Aux):
         start = torch.randn(len(config.labels), _CONTRAST, generator=random)
         self.register_buffer("memory", start)
 
-    def forward(self, network: Any, reading: TowerAnswers, answers: StreamAnswers) -> Tensor:
+    def forward(self, network: Any, reading: Readout, answers: Outputs) -> Tensor:
         """The loss; right answers of a training move the memories."""
         graphs = reading.found[0].extra
         if graphs is None:

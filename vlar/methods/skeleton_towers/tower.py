@@ -28,8 +28,8 @@ from vlar.methods.skeleton_towers.config import TowerConfig
 from vlar.methods.skeleton_towers.joints import PER_JOINT, Joints
 from vlar.methods.skeleton_towers.network import (
     PART_WIDTH,
-    StreamAnswers,
-    TowerAnswers,
+    Outputs,
+    Readout,
     TowerNetwork,
 )
 from vlar.registry import register
@@ -237,7 +237,7 @@ class SkeletonTower(ResidualTower):
         losses["total"] = torch.stack(list(losses.values())).sum()
         return TrainingOutput(logits, losses, classes=words, vectors=vectors)
 
-    def member_logits(self, reading: TowerAnswers, own: Tensor, classes: Tensor) -> Tensor:
+    def member_logits(self, reading: Readout, own: Tensor, classes: Tensor) -> Tensor:
         """Logits (K, N, C) of K members; ``own`` (N, D) are the encoder's vectors."""
         if reading.scores is not None:
             return reading.scores
@@ -272,16 +272,14 @@ class SkeletonTower(ResidualTower):
             self._part_texts = part_texts(labels)
         return super().training_classes(labels)
 
-    def further(
-        self, reading: TowerAnswers, batch: TrainingBatch, logits: Tensor
-    ) -> dict[str, Tensor]:
+    def further(self, reading: Readout, batch: TrainingBatch, logits: Tensor) -> dict[str, Tensor]:
         """Losses of the settings ``heads`` and ``aux`` by name, of the labelled clips."""
         found: dict[str, Tensor] = {}
         y = batch.labelled(batch.targets).argmax(dim=1)
         if not len(y):
             return found
         rows = batch.labelled(torch.arange(len(logits)))
-        answers = StreamAnswers(rows, y, logits[rows])
+        answers = Outputs(rows, y, logits[rows])
         parts = zip(self.network.aux.items(), self.config.weights, strict=True)
         for (name, part), weight in parts:
             found[name] = weight * part(self.network, reading, answers)
