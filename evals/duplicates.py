@@ -116,7 +116,7 @@ def main() -> None:
         clips = sorted(options.videos.resolve() / row["path"] for row in rows)
         halves = half_of(clips)
         for half, label in enumerate(("choose", "report")):
-            work = options.work / name / label
+            work = options.work.resolve() / name / label
             work.mkdir(parents=True, exist_ok=True)
             chosen = [clip for clip, place in zip(clips, halves, strict=True) if place == half]
             row = {"set": name, "half": label, **measured(chosen, work, options.model)}
