@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import shutil
 import sys
@@ -81,12 +80,6 @@ def make_files(folder: Path) -> None:
     for number in range(6):
         tiny_video(folder / "videos" / f"{number}.mp4", number, seconds=4)
     tiny.support(folder / "support", shots=2)
-    text = (
-        f'method = "temporal"\nmodel = "{MODEL}"\ntrain = "support"\nout = "%s"\nsave_every = 1\n'
-    )
-    (folder / "train.toml").write_text(
-        f"{text}[training]\nepochs = 1\nbatch = 4\nwarmup_epochs = 1\n"
-    )
 
 
 def rows_of(path: Path) -> dict[str, str]:
@@ -221,23 +214,6 @@ def _calibrated(work: Path, files: Path) -> None:
     shutil.copytree(work / "models" / "m", work / "models" / "c")
 
 
-def _train(work: Path, files: Path) -> int:
-    """Trains; a complete training is not begun again."""
-    config = work / "train.toml"
-    if (work / "out" / "vlar.json").exists():
-        # The same command cleans up and refuses: a model is there.
-        return 0 if vlar("train", config) == 2 else DEFECT
-    return vlar("train", config)
-
-
-def _before_training(work: Path, files: Path) -> None:
-    shutil.copy(files / "train.toml", work / "train.toml")
-    text = (
-        (work / "train.toml").read_text().replace('"support"', json.dumps(str(files / "support")))
-    )
-    (work / "train.toml").write_text(text % "out")
-
-
 def _in_l(work: Path) -> State:
     return rows_of(work / "l.vlar")
 
@@ -321,5 +297,4 @@ COMMANDS: dict[str, Command] = {
         ),
         _model_state("c"), (),
     ),
-    "train": Command(_before_training, _train, lambda w: model_of(w / "out"), ()),
 }  # fmt: skip

@@ -25,6 +25,10 @@ _MOST = 2000  # calls of a command
 _DRAWN = re.compile(r"[0-9a-f]{12,}|(?<=/)\d{10}-[0-9a-f]{8}")  # of names of temporary files
 
 
+def _is_cached(path: Path) -> bool:
+    return path.parts[0] == "cache" and (path.name[0] == "." or "unsaved" in path.parts)
+
+
 @dataclass
 class Met:
     """Places of one command, faults at them, and what did not hold."""
@@ -63,10 +67,11 @@ class Bench:
     def listing(self) -> list[str]:
         """Files and folders, without the drawn parts of their names; a name once.
 
-        What a kill leaves in the user's cache is of a bounded size: the oldest goes first.
+        What a kill leaves in the user's cache is of a bounded size: the oldest goes first. A model
+        that could not be saved is kept there, under ``unsaved``, and the message says so.
         """
         paths = (path.relative_to(self.work) for path in self.work.rglob("*"))
-        names = (str(p) for p in paths if not (p.parts[0] == "cache" and p.name[0] == "."))
+        names = (str(p) for p in paths if not _is_cached(p))
         return sorted({_DRAWN.sub("*", name) for name in names})
 
     def fault(self, nth: int, fault: str) -> tuple[calls.Outcome, list[str]]:

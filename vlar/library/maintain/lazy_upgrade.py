@@ -223,6 +223,8 @@ class _Change:
                         message = f"{file}: {message} ({first.message})"
                         failed.append(Failure(file, first.kind, message))
                 row_counts[video.id] = len(rows.ids)
+            except LibraryError:  # the store fails, not the recording
+                raise
             except (VlarError, OSError) as error:
                 failure = failure_of(file, error)
                 message = f"{failure.message}; its rows are kept without the new parts"

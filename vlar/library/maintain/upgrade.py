@@ -21,7 +21,7 @@ import numpy as np
 
 from vlar.encoders.base import Encoder
 from vlar.encoders.model_spec import ModelSpec
-from vlar.errors import LibraryError, UsageError, VlarError
+from vlar.errors import LibraryError, UsageError, VlarError, explained
 from vlar.library.folder import make_folder
 from vlar.library.ingest.encode import PersonClips, person_of_clip
 from vlar.library.manifest import LibraryManifest
@@ -281,7 +281,8 @@ class FolderChange(ModelChange):
 
     def _stage(self) -> SqliteWriter:
         assert self._target is not None
-        self._opened = self._opened or open_stage(self._folder, self._target)
+        with explained(LibraryError, f"{self._folder / STAGE}: cannot be written"):
+            self._opened = self._opened or open_stage(self._folder, self._target)
         return self._opened
 
     def staged(self, video: KnownVideo, rows: RowBatch) -> Float32 | None:
