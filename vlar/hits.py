@@ -9,7 +9,7 @@ from typing import Any
 from vlar import notebook
 from vlar.formatting import clock, lost_remark, plain, without_boxes
 
-WEAK_MATCH = 0.16  # a hit below it is weak, unless it is far ahead (evals/results/search.json)
+WEAK_MATCH = 0.2  # a hit below it is weak, unless it is far ahead (evals/results/search.json)
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,11 @@ def test_demo_does_the_whole_chain(vlar_command, tmp_path: Path):
     bikes, phone = done.out.split("vlar query")[1:3]
     first = [line for line in bikes.splitlines() if line.lstrip().startswith("1.")]
     assert "bikes.mp4" in first[0]
-    assert float(first[0].split()[1].rstrip("%")) >= 40
+    least = 50 if networks.is_installed() else 40  # README's first command fetches the bodies
+    assert float(first[0].split()[1].rstrip("%")) >= least
     first = [line for line in phone.splitlines() if line.lstrip().startswith("1.")]
     assert "carphone_pristine.mp4" in first[0]
-    least = 45 if networks.is_installed() else 50  # a figure that holds among 1,000 recordings
-    assert float(first[0].split()[1].rstrip("%")) >= least
+    assert float(first[0].split()[1].rstrip("%")) >= 50
     assert (library / "library.sqlite").is_file()
 
 

@@ -92,8 +92,8 @@ class Asked:
         crowd_offset: At least 0.
         most: Recordings from which on a larger library changes nothing.
         moment_slope: Above 0. The log odds of a moment that are stated are ``moment_slope * l +
-            moment_offset`` in a library of any size, so that half or more is right for three first
-            hits of four among up to 1,000 recordings (evals/stated.py).
+            moment_offset`` in a library of any size, so that half or more is mostly right in one
+            of some hundred recordings.
         moment_offset: Stated log odds where the evidence leaves it open.
     """
 
@@ -103,8 +103,8 @@ class Asked:
     crowd_slope: float
     crowd_offset: float
     most: int
-    moment_slope: float = 0.295
-    moment_offset: float = -2.065
+    moment_slope: float = 0.35
+    moment_offset: float = -1.9
 
     def moment(self, probability: Float64) -> Float64:
         """Probabilities (N,) that moments show a text, independent of the library."""

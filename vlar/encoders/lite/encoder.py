@@ -156,9 +156,9 @@ _APPEARANCE = len(_NETWORKS) * towers.APPEARANCE_WIDTH
 _MOTION = _N_CLASSES + _APPEARANCE
 _BODIES = _MOTION + sum(block.width for block in MOTION_BLOCKS)
 # Fitted on half of the clips that evals/believe.py reads, with bodies and with objects alone; what
-# a moment states (the defaults of ``Asked``), on half of the labels of evals/stated.py.
+# a moment states (the defaults of ``Asked``), on half of the labels of evals/results/search.json.
 _ASKED = Asked(0.5, 0.914, -1.327, crowd_slope=0.105, crowd_offset=0.6, most=300)
-_ASKED_OBJECTS = Asked(0.5, 0.952, -0.645, 0.08, 0.66, 300, 0.328, -1.967)
+_ASKED_OBJECTS = Asked(0.5, 0.952, -0.645, crowd_slope=0.08, crowd_offset=0.66, most=300)
 FrameScores = tuple[Float32, Float32]
 _N_SAMPLED = 16  # frames per clip for the image networks; bodies need twice as many
 

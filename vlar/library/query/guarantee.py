@@ -1,9 +1,9 @@
 """Lists that hold a moment with a stated chance, by split-conformal prediction.
 
-The score of a moment is ``min(l - l_max, (l_max - e) / 2)``: the log odds of its stated probability
-less those of the best moment of the library, or half of the best's above a constant, whichever is
-worse. The first makes lists short; by the second they are empty where even the best moment is
-improbable. Of labelled queries the score of the right moment is known.
+The score of a moment is ``min(l - l_max, l_max / 2)``: the log odds of its stated probability less
+those of the best moment of the library, or half of the best's, whichever is worse. The first makes
+lists short; by the second they are empty where even the best moment is improbable. Of labelled
+queries the score of the right moment is known.
 Where a new query is like them (exchangeable), the score of its right moment lies below the k-th
 smallest of n such scores with a chance of at most ``k / (n + 1)`` (Vovk et al. 2005). So the list
 of all moments at or above it misses with at most that chance, however good or bad the model is. An
@@ -30,9 +30,8 @@ from vlar.library.store.base import LibraryStore
 from vlar.results import Guarantee, Hits
 from vlar.types import Float32, Float64
 
-KEY = "miss_odds"  # of a library's own calibration, in its manifest
-# Share of the best moment's log odds above a constant; chosen by evals/results/search.json.
-_SHARE, _EVEN = 0.5, -0.464
+KEY = "miss_scores"  # of a library's own calibration, in its manifest
+_SHARE = 0.5  # of the best moment's log odds; chosen by evals/results/search.json
 _FOLDER = Path(__file__).parent / "calibrations"
 _MOST_TEXT = 1 << 20
 _MOST_SCORES = 100_000
@@ -127,13 +126,13 @@ def guaranteed(
 def scores_of(right: Float64, best: Float64) -> Float64:
     """(N,) scores of moments from their stated probabilities and those of their libraries' best."""
     most = log_odds(np.maximum(best, right))
-    return np.minimum(log_odds(right) - most, _SHARE * (most - _EVEN))
+    return np.minimum(log_odds(right) - most, _SHARE * most)
 
 
 def least_probability(guarantee: Guarantee, best: float) -> float:
     """The least stated probability of a list, by that of the best moment; inf: it is empty."""
     most = float(log_odds(np.array([best]))[0])
-    if _SHARE * (most - _EVEN) < guarantee.least - _ROUNDED:
+    if _SHARE * most < guarantee.least - _ROUNDED:
         return math.inf
     least = most + guarantee.least - _ROUNDED
     return float(1 / (1 + math.exp(-least))) if least > -500 else 0.0

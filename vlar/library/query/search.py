@@ -84,7 +84,7 @@ def deduplicate(spans: Sequence[ScoredSpan], candidates: Candidates) -> list[Dis
     return distinct_spans
 
 
-_AHEAD = 0.42  # log odds of stated probabilities; by evals/results/search.json
+_AHEAD = 0.5  # log odds of stated probabilities; by evals/results/search.json
 _MOST_CLOSE = 6  # recordings; where more are as good, none stands out
 _SHORT_S = 2.0  # windows from which on two quick steps may lie in one
 _FETCHED_ROWS = 256  # at first; then four times as many, until there are enough answers

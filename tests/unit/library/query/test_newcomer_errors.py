@@ -134,7 +134,7 @@ def test_one_default_of_the_least_probability():
 def test_a_weak_best_match_says_so(tmp_path: Path, capsys: pytest.CaptureFixture):
     class Unsure(FakeModel):
         def match_probability(self, vectors: Float32, query: Float32) -> Float32:
-            return 0.15 * super().match_probability(vectors, query)
+            return 0.2 * super().match_probability(vectors, query)
 
     reports: list[QueryReport] = []
     answers: list[Hits] = []

@@ -4,7 +4,7 @@ import { clock, el, percent, svg } from "./api.js";
 
 const COLOURS = 4, LEFT = 44, RIGHT = 8, TOP = 8, BOTTOM = 112, HEIGHT = 132;
 const STEPS = [0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600];
-const LEAST = 0.16; // below it a moment is weak (vlar.types.WEAK_MATCH)
+const LEAST = 0.2; // below it a moment is weak (vlar.types.WEAK_MATCH)
 
 // place: an element. curves: [{ name, windows: [[start, end]], values, share }], share: a probability.
 export function draw(place, { end_s, curves, span, seek, unit = true }) {
