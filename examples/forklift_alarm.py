@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import vlar
-from vlar.apps.publish.watch import Change, Receivers, Watch, run_watch
+from vlar.apps.publish.watch import Receivers, Switch, Watch, run_watch
 from vlar.language.labels import LabelSet
 from vlar.model.requests import ClassifyRequest
 
@@ -22,5 +22,5 @@ watch = Watch(source, request, on=0.6, off=0.4, least_s=0.0, settle_s=0.2, once=
 receivers = Receivers(webhook=webhook, secret=os.environ.get("ALARM_KEY", ""), note=print)
 receivers.queue = Path("alarm-queue")
 for row in run_watch(model, watch, receivers):
-    if isinstance(row, Change):
+    if isinstance(row, Switch):
         print("on " if row.on else "off", row.label, f"{row.probability:.0%}", row.source)

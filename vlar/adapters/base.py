@@ -19,7 +19,7 @@ from vlar.adapters.views import require
 from vlar.encoders.base import Encoder
 from vlar.encoders.beside import Wrapper, copy_attributes
 from vlar.encoders.download import sources
-from vlar.encoders.hub_source import Source
+from vlar.encoders.hub_source import Hub
 from vlar.encoders.protocols import ConditionedText
 from vlar.encoders.spec import STATED
 from vlar.errors import ModelError, UsageError
@@ -81,7 +81,7 @@ class Adapter(Wrapper):
     config: Any
 
     @classmethod
-    def sources(cls, argument: str) -> list[Source]:
+    def sources(cls, argument: str) -> list[Hub]:
         """Repositories of the encoder that a checkpoint is opened with, where ``base`` names it."""
         base = dict(parse_qsl(argument.partition("?")[2])).get("base")
         return sources(base) if base else []

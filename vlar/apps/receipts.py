@@ -51,7 +51,7 @@ class Different(Exception):  # noqa: N818 - a verdict, not a fault
     """A part of a receipt that differs, and in what."""
 
 
-class Run:
+class Recorder:
     """Record of a verb while it answers.
 
     Attributes:
@@ -96,9 +96,9 @@ class Run:
 
 
 @contextmanager
-def recorded() -> Generator[Run]:
+def recorded() -> Generator[Recorder]:
     """Record of the verb that runs inside."""
-    run = Run()
+    run = Recorder()
     output.keep(run.rows)
     inputs.model_watchers.append(run.watch)
     try:
@@ -167,7 +167,7 @@ def machine() -> JsonDict:
     return {**environment(), "threads": {"cores": os.cpu_count(), **threads}}
 
 
-def _facts(run: Run, settings: JsonDict, recordings: Iterable[Path]) -> JsonDict:
+def _facts(run: Recorder, settings: JsonDict, recordings: Iterable[Path]) -> JsonDict:
     """The parts of the receipt of a run, without the hashes."""
     from vlar.media.video.files import content_hash
     from vlar.pose.onnx import owners
@@ -421,7 +421,7 @@ def _answer(
     options: JsonDict,
     paths: Sequence[str],
     roots: Sequence[str | Path],
-) -> Run:
+) -> Recorder:
     """Run a verb as the command line does, confined and without its output.
 
     Raises:
@@ -438,7 +438,7 @@ def _answer(
         words += [flag if text is True else f"{flag}={text}" for text in texts]
     words += ["--", *paths, *([settings["text"]] if verb == "query" else [])]
     before, offline = opening.allowed_roots(), os.environ.get("HF_HUB_OFFLINE", "0")
-    as_json, errors, run, code = output.is_json(), io.StringIO(), Run(), None
+    as_json, errors, run, code = output.is_json(), io.StringIO(), Recorder(), None
     os.environ["HF_HUB_OFFLINE"] = "1"
     opening.restrict(roots)
     try:

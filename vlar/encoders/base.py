@@ -19,7 +19,7 @@ from vlar.numeric import sigmoid
 from vlar.types import Clip, Encoded, Float32, Float64, Role, Sampling
 
 if TYPE_CHECKING:
-    from vlar.encoders.hub_source import Source
+    from vlar.encoders.hub_source import Hub
 
 
 @dataclass(frozen=True)
@@ -230,7 +230,7 @@ class Encoder(ABC):
     fingerprint: str
 
     @classmethod
-    def sources(cls, argument: str) -> list[Source]:
+    def sources(cls, argument: str) -> list[Hub]:
         """Repositories of the hub that the model of an argument is read from; most need none."""
         return []
 

@@ -30,7 +30,7 @@ from vlar.encoders.base import Encoder
 from vlar.encoders.catalogue import entries
 from vlar.encoders.clip import options as hub
 from vlar.encoders.hub_folder import COMMIT
-from vlar.encoders.hub_source import Source
+from vlar.encoders.hub_source import Hub
 from vlar.encoders.model_spec import ModelSpec
 from vlar.errors import ModelError, UnknownNameError, UsageError, VlarError, explained
 from vlar.files.reading import MB, parse_json, read_file
@@ -45,7 +45,7 @@ _RESTRICTED = re.compile(r"\bnc\b|non-?commercial|research|own terms|apple|^othe
 Advance = Callable[[int], None]
 
 
-def sources(name: str) -> list[Source]:
+def sources(name: str) -> list[Hub]:
     """Repositories that a model's name is read from; paths and what comes in packages need none.
 
     Args:
@@ -56,7 +56,7 @@ def sources(name: str) -> list[Source]:
     """
     row = entries().get(name)
     if row is not None and not row.is_encoder:
-        return [Source(row.hub_name, row.revision)]
+        return [Hub(row.hub_name, row.revision)]
     return [
         source
         for part in ModelSpec.parse(name).parts
@@ -64,7 +64,7 @@ def sources(name: str) -> list[Source]:
     ]
 
 
-def ready(name: str, *wanted: Source) -> list[Path]:
+def ready(name: str, *wanted: Hub) -> list[Path]:
     """Folders of sources in the hub's cache; what is not there is fetched.
 
     Raises:
@@ -87,7 +87,7 @@ class Listing:
         folder: Folder of the files, also before they are there.
     """
 
-    source: Source
+    source: Hub
     commit: str
     licence: str
     rows: list[Any]
@@ -107,7 +107,7 @@ class Listing:
 
 def fetch(
     name: str,
-    wanted: Sequence[Source],
+    wanted: Sequence[Hub],
     *,
     accept_licence: bool = False,
     root: Path | None = None,
@@ -174,7 +174,7 @@ def _in_megabytes(count: ProgressCallback) -> Advance:
     return advance
 
 
-def _terms(name: str, source: Source, licence: str) -> UsageError:
+def _terms(name: str, source: Hub, licence: str) -> UsageError:
     word = source.entry.alias if source.entry else name
     return UsageError(
         f"{word} has terms of its own: {licence} (see the card of {source.repository}); if you "
@@ -182,7 +182,7 @@ def _terms(name: str, source: Source, licence: str) -> UsageError:
     )
 
 
-def _listed(name: str, source: Source, root: Path | None, accept_licence: bool) -> Listing:
+def _listed(name: str, source: Hub, root: Path | None, accept_licence: bool) -> Listing:
     from huggingface_hub import HfApi
 
     facts = HfApi().model_info(source.repository, revision=source.revision, files_metadata=True)
@@ -209,7 +209,7 @@ def _listed(name: str, source: Source, root: Path | None, accept_licence: bool) 
     return Listing(source, commit, licence or "no licence stated", [rows[n] for n in names], folder)
 
 
-def _in_cache(source: Source) -> Path:
+def _in_cache(source: Hub) -> Path:
     """Folder of a repository in the hub's cache."""
     from huggingface_hub import constants
     from huggingface_hub.file_download import repo_folder_name
@@ -235,12 +235,12 @@ def _get(listing: Listing, row: Any, advance: Advance, *, in_cache: bool) -> Non
         raise _wrong_hash(source, row, path, path.resolve())
 
 
-def _partial(source: Source, row: Any) -> Path:
+def _partial(source: Hub, row: Any) -> Path:
     """The file that a transfer is written to; the hub's client leaves it alone."""
     return _in_cache(source) / "blobs" / f"{row.lfs.sha256}.vlar.incomplete"
 
 
-def _begun(source: Source, row: Any) -> int:
+def _begun(source: Hub, row: Any) -> int:
     """Bytes of a file that an earlier transfer left."""
     part = _partial(source, row) if row.lfs else None
     return part.stat().st_size if part is not None and part.is_file() else 0
@@ -306,7 +306,7 @@ def _hash(path: Path, digest: Any) -> str:
     return str(digest.hexdigest())
 
 
-def _wrong_hash(source: Source, row: Any, *paths: Path) -> ModelError:
+def _wrong_hash(source: Hub, row: Any, *paths: Path) -> ModelError:
     """The error for a file that differs; it is removed, with what it links to in the cache."""
     for path in paths:
         with contextlib.suppress(OSError):
@@ -318,7 +318,7 @@ def _wrong_hash(source: Source, row: Any, *paths: Path) -> ModelError:
 
 
 @contextmanager
-def _clear_errors(name: str, source: Source, accepted: bool) -> Generator[None]:
+def _clear_errors(name: str, source: Hub, accepted: bool) -> Generator[None]:
     """Turn an error of the hub's client into one line with the remedy; the client stays quiet."""
     from huggingface_hub import errors, utils
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from vlar.encoders.base import Encoder
-from vlar.encoders.hub_source import Source, of_transformers, pinned
+from vlar.encoders.hub_source import Hub, of_transformers, pinned
 from vlar.encoders.protocols import ConditionedText
 from vlar.encoders.session import Session
 from vlar.encoders.spec import rate_of, split_options, yes
@@ -43,7 +43,7 @@ class HfEncoder(TorchEncoder):
     contract_argument: ClassVar[str | None] = None  # nothing of it can be had offline
 
     @classmethod
-    def sources(cls, argument: str) -> list[Source]:
+    def sources(cls, argument: str) -> list[Hub]:
         return of_transformers(*split_options(argument, _OPTIONS))
 
     @classmethod

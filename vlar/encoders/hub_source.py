@@ -16,7 +16,7 @@ _OTHER_FORMS = ("onnx/", "openvino/", "original/")
 
 
 @dataclass(frozen=True)
-class Source:
+class Hub:
     """A repository, and the files of it that a model is read from; the defaults are transformers'.
 
     Attributes:
@@ -77,20 +77,20 @@ def _any(name: str, patterns: Sequence[str]) -> bool:
     return any(fnmatch(name, pattern) for pattern in patterns)
 
 
-def of_transformers(target: str, options: Mapping[str, str]) -> list[Source]:
+def of_transformers(target: str, options: Mapping[str, str]) -> list[Hub]:
     """Source of ``ORG/NAME`` with the options of its name; none of a path."""
     if Path(target).expanduser().is_dir() or target.count("/") != 1:
         return []
-    source = Source(target, options.get("revision"))
+    source = Hub(target, options.get("revision"))
     return [replace(source, weights=()) if yes(options, "random_init") else source]
 
 
-def tokeniser(repository: str) -> Source:
+def tokeniser(repository: str) -> Hub:
     """Source of a tokeniser, or of the configuration of a text tower."""
-    return Source(repository, weights=(), looked_for=("tokenizer_config.json", "config.json"))
+    return Hub(repository, weights=(), looked_for=("tokenizer_config.json", "config.json"))
 
 
-def pinned(name: str, sources: Sequence[Source]) -> str:
+def pinned(name: str, sources: Sequence[Hub]) -> str:
     """A model's name with the commit of its weights in the hub's cache; as it is without any."""
     folder = next((source.folder() for source in sources if source.weights), None)
     if folder is None:

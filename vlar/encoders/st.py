@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from vlar.encoders.base import Block, Encoder, FrameBlock, Preprocess
-from vlar.encoders.hub_source import Source, pinned
+from vlar.encoders.hub_source import Hub, pinned
 from vlar.encoders.spec import number, rate_of, split_options
 from vlar.errors import UsageError
 from vlar.numeric import unit
@@ -95,7 +95,7 @@ class StEncoder(Encoder):
         self.fingerprint = hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
     @classmethod
-    def sources(cls, argument: str) -> list[Source]:
+    def sources(cls, argument: str) -> list[Hub]:
         from vlar.encoders.clip.st_loader import source
 
         target, options = split_options(argument, _OPTIONS)

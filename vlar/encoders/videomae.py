@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from typing_extensions import Self
 
 from vlar import registry
-from vlar.encoders.hub_source import Source, of_transformers, pinned
+from vlar.encoders.hub_source import Hub, of_transformers, pinned
 from vlar.encoders.spec import split_options
 from vlar.encoders.torch_encoder import WordlessEncoder
 from vlar.errors import ModelError, UsageError
@@ -44,7 +44,7 @@ class TubeletEncoder(WordlessEncoder):
     patches: int
 
     @classmethod
-    def sources(cls, argument: str) -> list[Source]:
+    def sources(cls, argument: str) -> list[Hub]:
         return of_transformers(*split_options(argument, _OPTIONS))
 
     @classmethod

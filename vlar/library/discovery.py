@@ -12,7 +12,7 @@ from vlar.cancellation import check
 from vlar.errors import EncoderMismatchError, QueryError
 from vlar.library import copies
 from vlar.library.connection import LibraryConnection
-from vlar.library.movement import Pictures
+from vlar.library.movement import Thumbnails
 from vlar.library.rows import Float16, Int64, RowSource, RowTable, read_all
 from vlar.types import Float32, Float64, JsonDict
 
@@ -304,7 +304,7 @@ def duplicates(own: LibraryRows) -> list[DuplicateGroup]:
     """Groups of recordings that show the same, largest first (``Library.duplicates``)."""
     ids = own.table.video_ids
     nearest = nearest_rows(own.vectors, ids, own.vectors, ids, copies.NEAREST)
-    groups = copies.groups(own.table, *nearest, own.paths, Pictures(own.paths).__getitem__)
+    groups = copies.groups(own.table, *nearest, own.paths, Thumbnails(own.paths).__getitem__)
     return [DuplicateGroup(tuple(members)) for members in groups]
 
 

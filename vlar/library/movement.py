@@ -34,7 +34,7 @@ _MOST_S = 3600.0  # of a recording
 _MOST = 1 << 30  # bytes of pictures that are kept
 
 
-class Agreement(NamedTuple):
+class Alignment(NamedTuple):
     """Agreement of two recordings: a cosine, its first pictures in both, and how many there are."""
 
     cosine: float
@@ -43,7 +43,7 @@ class Agreement(NamedTuple):
     length: int
 
 
-class Pictures(dict[int, UInt8 | None]):
+class Thumbnails(dict[int, UInt8 | None]):
     """Small grey pictures of recordings by id, (T, 32, 32), read once while memory lasts.
 
     None stands for what has no moving pictures that can be read.
@@ -75,7 +75,7 @@ def _sampled(path: str) -> Iterator[UInt8]:
                 return
 
 
-def agreement(first: UInt8, second: UInt8) -> Agreement:
+def agreement(first: UInt8, second: UInt8) -> Alignment:
     """Greatest agreement of two recordings, over half of the shorter one or more.
 
     Args:
@@ -105,7 +105,7 @@ def changes(pictures: UInt8, crop: float = 0.0) -> Float32:
     return steps - steps.mean(axis=1, keepdims=True)
 
 
-def _aligned(a: Float32, b: Float32) -> Agreement:
+def _aligned(a: Float32, b: Float32) -> Alignment:
     """Changes (T, 256) and (U, 256) at the lag of the greatest cosine."""
     least = (min(len(a), len(b)) + 1) // 2
     size = 1 << (len(a) + len(b) - 1).bit_length()
@@ -132,7 +132,7 @@ def _aligned(a: Float32, b: Float32) -> Agreement:
         x, y, begin, end = x[first:last], y[first:last], begin + first, begin + last
     norm = max(float(np.linalg.norm(x) * np.linalg.norm(y)), 1e-9)
     cosine = float((x * y).sum()) / norm if moves[top] else -1.0
-    return Agreement(min(cosine, 1.0), int(begin), int(begin) + lag, int(end - begin))
+    return Alignment(min(cosine, 1.0), int(begin), int(begin) + lag, int(end - begin))
 
 
 def _power(steps: Float32) -> Float64:

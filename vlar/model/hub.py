@@ -14,7 +14,7 @@ from typing import Any
 
 from vlar.encoders import download
 from vlar.encoders.hub_folder import PREFIX, HubFolder
-from vlar.encoders.hub_source import Source
+from vlar.encoders.hub_source import Hub
 from vlar.errors import ModelError, UsageError
 from vlar.version import is_installed, pip_install
 
@@ -60,7 +60,7 @@ def fetch(name: str) -> tuple[Path, str]:
 
     folder = HubFolder.parse(name)
     _require_client()
-    source = Source(
+    source = Hub(
         folder.repository,
         folder.revision,
         weights=((MANIFEST,),),

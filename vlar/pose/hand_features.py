@@ -27,7 +27,7 @@ from vlar.pose.hand_networks import (
     wrist_region,
 )
 from vlar.pose.networks import N_POINTS as BODY_POINTS
-from vlar.pose.networks import Region
+from vlar.pose.networks import Crop
 from vlar.types import Float32, Float64, UInt8
 
 # Version of the numbers that this package and the attributes of hands compute for given frames.
@@ -164,12 +164,12 @@ def _measured(data: bytes) -> HandMeasurements:
     return measure_hands(hands_from_features(rows))
 
 
-def _wrists(row: Float32, height: int) -> list[Region]:
+def _wrists(row: Float32, height: int) -> list[Crop]:
     """Regions of possible hands of the largest person, from a row of body features."""
     points = row[: _PERSON - 1].reshape(BODY_POINTS, 3)
     if row[_PERSON - 1] < _VISIBLE:
         return []
-    regions: list[Region] = []
+    regions: list[Crop] = []
     for wrist, knuckles in zip(WRISTS, _KNUCKLES, strict=True):
         if points[wrist, 2] >= _VISIBLE:
             middle = points[list(knuckles), :2].mean(axis=0)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vlar.pose.networks import BoxDetector, Region, crop, to_image
+from vlar.pose.networks import BoxDetector, Crop, crop, to_image
 from vlar.pose.onnx import CachedNetwork
 from vlar.pose.skeletons import HAND_21
 from vlar.pose.track import Followed, join
@@ -51,7 +51,7 @@ class Hand:
     points: Float32
     score: float
     right: float
-    next_region: Region
+    next_region: Crop
 
 
 class PalmDetector(BoxDetector):
@@ -61,7 +61,7 @@ class PalmDetector(BoxDetector):
 
     def __call__(
         self, image: Any, threshold: float, square: tuple[float, float, float] | None = None
-    ) -> list[Region]:
+    ) -> list[Crop]:
         """Regions of whole hands in a PIL image, best first; arguments as for ``boxes``."""
         rows, side, corner = self.boxes(image, threshold, square)
         return [_palm_region(row * side, np.array(corner)) for row in rows]
@@ -73,7 +73,7 @@ class HandLandmarks:
     def __init__(self, network: CachedNetwork) -> None:
         self._network = network
 
-    def __call__(self, image: Any, region: Region) -> Hand:
+    def __call__(self, image: Any, region: Crop) -> Hand:
         """The hand in ``region`` of a PIL image; a low ``score`` means that there is none."""
         pixels, turn, corner = crop(image, region, _CROP_SIZE)
         outputs = ["Identity", "Identity_1", "Identity_2"]
@@ -85,7 +85,7 @@ class HandLandmarks:
         return Hand(points, float(score[0, 0]), float(right[0, 0]), _hand_region(places))
 
 
-def wrist_region(wrist: npt.NDArray[Any], knuckles: npt.NDArray[Any]) -> Region:
+def wrist_region(wrist: npt.NDArray[Any], knuckles: npt.NDArray[Any]) -> Crop:
     """Region of a hand from points of a body: its wrist (2,) and its knuckles (2,), pixels."""
     length = float(np.hypot(*(knuckles - wrist)))
     return _shifted(knuckles, _BODY_SCALE * length, _upright(wrist, knuckles), 0.0)
@@ -94,13 +94,13 @@ def wrist_region(wrist: npt.NDArray[Any], knuckles: npt.NDArray[Any]) -> Region:
 _BODY_SCALE = 4.0  # of a hand's crop over the distance from the wrist to the knuckles
 
 
-def _palm_region(row: Float32, corner: npt.NDArray[Any]) -> Region:
+def _palm_region(row: Float32, corner: npt.NDArray[Any]) -> Crop:
     wrist, middle = row[_PALM_WRIST : _PALM_WRIST + 2], row[_PALM_MIDDLE : _PALM_MIDDLE + 2]
     side = float(max(row[2], row[3]))
     return _shifted(row[:2] + corner, side, _upright(wrist, middle), _PALM_SHIFT, _PALM_SCALE)
 
 
-def _hand_region(places: npt.NDArray[Any]) -> Region:
+def _hand_region(places: npt.NDArray[Any]) -> Crop:
     angle = _upright(places[WRIST], _BASE_WEIGHTS @ places[list(_BASES)])
     cosine, sine = np.cos(angle), np.sin(angle)
     turn = np.array([[cosine, -sine], [sine, cosine]])  # rows of points to the upright frame
@@ -118,11 +118,11 @@ def _upright(wrist: npt.NDArray[Any], middle: npt.NDArray[Any]) -> float:
 
 def _shifted(
     middle: npt.NDArray[Any], side: float, angle: float, shift: float, scale: float = 1.0
-) -> Region:
+) -> Crop:
     """A region, moved by ``shift`` sides down along the hand (so negative is to the fingers)."""
     x = float(middle[0]) - shift * side * float(np.sin(angle))
     y = float(middle[1]) + shift * side * float(np.cos(angle))
-    return Region(x, y, side * scale, angle)
+    return Crop(x, y, side * scale, angle)
 
 
 MAX_HANDS = 2
@@ -161,7 +161,7 @@ class HandTracker:
         self._palms, self._landmarks = palms, landmarks
 
     def __call__(
-        self, frames: Sequence[UInt8], wrists: Sequence[Sequence[Region]] | None = None
+        self, frames: Sequence[UInt8], wrists: Sequence[Sequence[Crop]] | None = None
     ) -> HandTracks:
         """The hands of a clip; K may be 0.
 
@@ -192,7 +192,7 @@ class HandTracker:
         return _to_arrays(joined[:MAX_HANDS], len(images), height)
 
     def _found(
-        self, image: Any, going: Sequence[Followed[Hand]], now: int, wrists: Sequence[Region]
+        self, image: Any, going: Sequence[Followed[Hand]], now: int, wrists: Sequence[Crop]
     ) -> list[Followed[Hand]]:
         hands: list[Followed[Hand]] = []
         for look in (lambda: wrists, lambda: self._palms(image, _PALM)):
@@ -223,14 +223,14 @@ class HandTracker:
             track.found[now] = hand
             region = hand.next_region
 
-    def _read(self, image: Any, region: Region) -> Hand | None:
+    def _read(self, image: Any, region: Crop) -> Hand | None:
         if not region.inside(image.size, _OUTSIDE) or region.size < _SMALLEST:
             return None
         hand = self._landmarks(image, region)
         return hand if hand.score >= _HAND else None
 
 
-def _taken(region: Region, tracks: Sequence[Followed[Hand]], now: int) -> bool:
+def _taken(region: Crop, tracks: Sequence[Followed[Hand]], now: int) -> bool:
     return any(now in t.found and region.near(t.found[now].next_region) for t in tracks)
 
 

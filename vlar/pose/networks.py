@@ -74,7 +74,7 @@ _LARGEST_LOGIT = 50.0
 
 
 @dataclass(frozen=True)
-class Region:
+class Crop:
     """A square of ``size`` pixels around (x, y), turned by ``angle`` (radians, clockwise)."""
 
     x: float
@@ -82,7 +82,7 @@ class Region:
     size: float
     angle: float
 
-    def near(self, other: Region) -> bool:
+    def near(self, other: Crop) -> bool:
         """Return whether two regions are of the same person."""
         distance = float(np.hypot(self.x - other.x, self.y - other.y))
         return distance < 0.35 * max(self.size, other.size)
@@ -107,7 +107,7 @@ class BodyLandmarks:
 
     points: Float32
     score: float
-    next_region: Region
+    next_region: Crop
 
 
 class BoxDetector:
@@ -168,7 +168,7 @@ class PersonDetector(BoxDetector):
 
     def __call__(
         self, image: Any, threshold: float, square: tuple[float, float, float] | None = None
-    ) -> list[Region]:
+    ) -> list[Crop]:
         """Regions of people in a PIL image, best first; arguments as for ``boxes``."""
         rows, side, corner = self.boxes(image, threshold, square)
         return [_region(row[4:6] * side + corner, row[6:8] * side + corner) for row in rows]
@@ -180,7 +180,7 @@ class Landmarks:
     def __init__(self, network: CachedNetwork) -> None:
         self._network = network
 
-    def __call__(self, image: Any, region: Region) -> BodyLandmarks:
+    def __call__(self, image: Any, region: Crop) -> BodyLandmarks:
         """The body in ``region`` of a PIL image; a low ``score`` means that there is none."""
         pixels, turn, corner = crop(image, region, _CROP_SIZE)
         rows, score = self._network.run(["Identity", "Identity_1"], {"image": pixels[None]})
@@ -199,7 +199,7 @@ def to_image(frame: UInt8) -> Any:
 
 
 def crop(
-    image: Any, region: Region, size: int
+    image: Any, region: Crop, size: int
 ) -> tuple[Float32, npt.NDArray[Any], tuple[float, float]]:
     """The pixels of a region, upright, (size, size, 3) in 0 .. 1, and how they lie in the image.
 
@@ -269,10 +269,10 @@ def merge_boxes(rows: Float32, scores: Float32) -> list[Float32]:
     return merged
 
 
-def _region(centre: npt.NDArray[Any], rim: npt.NDArray[Any]) -> Region:
+def _region(centre: npt.NDArray[Any], rim: npt.NDArray[Any]) -> Crop:
     dx, dy = (float(v) for v in rim - centre)
     size = 2 * float(np.hypot(dx, dy)) * _MARGIN
-    return Region(float(centre[0]), float(centre[1]), size, float(np.pi / 2 - np.arctan2(-dy, dx)))
+    return Crop(float(centre[0]), float(centre[1]), size, float(np.pi / 2 - np.arctan2(-dy, dx)))
 
 
 def sigmoid(logits: Float32) -> Float32:

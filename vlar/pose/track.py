@@ -8,7 +8,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
-from vlar.pose.networks import N_POINTS, BodyLandmarks, Landmarks, PersonDetector, Region, to_image
+from vlar.pose.networks import N_POINTS, BodyLandmarks, Crop, Landmarks, PersonDetector, to_image
 from vlar.types import Float32, UInt8
 
 MAX_PEOPLE = 3
@@ -44,7 +44,7 @@ class InRegion(Protocol):
     """A body or a hand that a network found in a frame."""
 
     @property
-    def next_region(self) -> Region:
+    def next_region(self) -> Crop:
         """Region in which the next frame is searched for it."""
         ...
 
@@ -191,7 +191,7 @@ class PoseTracker:
         self._tracks += bodies
         return bodies
 
-    def _candidates(self, image: Any, now: int, n_live: int) -> list[Region]:
+    def _candidates(self, image: Any, now: int, n_live: int) -> list[Crop]:
         search = not n_live and now % _SEARCH_EVERY == 0
         if not search and (n_live >= self._max_people or now % _DETECT_EVERY):
             return []
@@ -215,7 +215,7 @@ class PoseTracker:
             track.found[now] = body
             region = body.next_region
 
-    def _taken(self, region: Region, tracks: Sequence[Followed[BodyLandmarks]], now: int) -> bool:
+    def _taken(self, region: Crop, tracks: Sequence[Followed[BodyLandmarks]], now: int) -> bool:
         """Return whether a region is of a person who is tracked already.
 
         Where squares are searched for many people, somebody small stands in front of, or next to,
@@ -230,7 +230,7 @@ class PoseTracker:
             for other in regions
         )
 
-    def _read(self, image: Any, region: Region) -> BodyLandmarks | None:
+    def _read(self, image: Any, region: Crop) -> BodyLandmarks | None:
         body = self._landmarks(image, region)
         ahead = body.next_region
         inside = ahead.inside(image.size, _OUTSIDE)

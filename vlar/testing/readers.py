@@ -22,7 +22,7 @@ ALL = Sampling(4, all_samples=True)
 
 
 @dataclass
-class Recording:
+class Case:
     """A reader and a recording of its sensor.
 
     Attributes:
@@ -55,7 +55,7 @@ def check_reader(part: Any, *, recording: str | Path | None = None) -> None:
         source = reader(cls.modality)
         path = Path(recording) if recording is not None else example_of(source, Path(folder) / "a")
         sampling = replace(SAMPLING, all_samples=cls.gives_all)
-        run("reader", cls.modality, STEPS, Recording(source, path, sampling, Path(folder)))
+        run("reader", cls.modality, STEPS, Case(source, path, sampling, Path(folder)))
 
 
 def example_of(source: Reader, folder: Path) -> Path:
@@ -74,13 +74,13 @@ def example_of(source: Reader, folder: Path) -> Path:
         ) from error
 
 
-def _name(m: Recording) -> None:
+def _name(m: Case) -> None:
     """A reader is registered by the name of its sensor, by which encoders name their clips."""
     assert registry.get("reader", m.reader.modality) is type(m.reader)
     assert reader(m.reader.modality) is m.reader
 
 
-def _claims(m: Recording) -> None:
+def _claims(m: Case) -> None:
     """Recordings are claimed by their path and nothing else is, so that folders can be searched."""
     recording = m.path
     assert m.reader.claims(recording), f"{recording.name} is not claimed"
@@ -92,7 +92,7 @@ def _claims(m: Recording) -> None:
     assert m.reader.find([missing]) == [missing]
 
 
-def _clip(m: Recording) -> None:
+def _clip(m: Case) -> None:
     """A clip holds its sensor, path and window, and as many samples as asked for, by time."""
     length_s = m.reader.probe(m.path).duration_s
     assert length_s > 0
@@ -109,7 +109,7 @@ def _clip(m: Recording) -> None:
     assert read_clip(m.path, half, 4).modality == m.reader.modality
 
 
-def _numbers(m: Recording) -> None:
+def _numbers(m: Case) -> None:
     """Samples and times are finite, since an encoder sums them; only gaps (has_gaps) are NaN."""
     clip = m.reader.read_clip(m.path, None, m.sampling)
     assert np.isfinite(clip.times_s).all(), "times are NaN or infinite"
@@ -118,7 +118,7 @@ def _numbers(m: Recording) -> None:
         assert finite.any() if m.reader.has_gaps else finite.all(), "samples are NaN or infinite"
 
 
-def _all_samples(m: Recording) -> None:
+def _all_samples(m: Case) -> None:
     """A reader of all samples gives each once, so that neighbouring windows add up to the whole."""
     if not m.reader.gives_all:
         return
@@ -136,7 +136,7 @@ def _all_samples(m: Recording) -> None:
     np.testing.assert_array_equal(np.concatenate([part.times_s for part in parts]), whole.times_s)
 
 
-def _windows(m: Recording) -> None:
+def _windows(m: Case) -> None:
     """Many windows are read as each alone, since a batch may not change what is seen."""
     length_s = m.reader.probe(m.path).duration_s
     spans = [Window(0.0, length_s / 2), Window(length_s / 4, length_s)]
@@ -152,7 +152,7 @@ def _windows(m: Recording) -> None:
     assert list(m.reader.read_windows(m.path, [], m.sampling)) == []
 
 
-def _failures(m: Recording) -> None:
+def _failures(m: Case) -> None:
     """Unreadable files are Failures in a batch and DecodeErrors alone, as is a window too late."""
     broken = m.folder / m.path.name
     broken.write_bytes(b"no recording")
@@ -172,7 +172,7 @@ def _failures(m: Recording) -> None:
     raise AssertionError("a window past the end is read; raise DecodeError")
 
 
-def _blank(m: Recording) -> None:
+def _blank(m: Case) -> None:
     """Blank clips are the same every time; there are none or at least 3, since 2 prove nothing."""
     first, second = m.reader.blank(m.sampling), m.reader.blank(m.sampling)
     for one, other in zip(first, second, strict=True):

@@ -12,7 +12,7 @@ import pytest
 from tests.videos import make_noise_video
 from vlar.library.copies import NEAREST, DuplicateMember, groups
 from vlar.library.discovery import nearest_rows
-from vlar.library.movement import ALIKE, SIDE, Pictures, agreement
+from vlar.library.movement import ALIKE, SIDE, Thumbnails, agreement
 from vlar.library.rows import RowTable
 from vlar.numeric import unit
 from vlar.types import Float32, UInt8
@@ -112,7 +112,7 @@ def test_without_pictures_windows_of_a_cosine_decide():
 def test_pictures_of_files_are_read_once_and_none_of_what_is_not_a_video(tmp_path: Path):
     make_noise_video(tmp_path / "a.mp4", 50, fps=25)
     (tmp_path / "b.mp4").write_bytes(b"no video")
-    read = Pictures({1: str(tmp_path / "a.mp4"), 2: str(tmp_path / "b.mp4"), 3: "/no/such.mp4"})
+    read = Thumbnails({1: str(tmp_path / "a.mp4"), 2: str(tmp_path / "b.mp4"), 3: "/no/such.mp4"})
     pictures = read[1]
     assert pictures is not None
     assert pictures.shape[1:] == (SIDE, SIDE)

@@ -18,7 +18,7 @@ from vlar.pose.hand_networks import (
     PalmDetector,
     wrist_region,
 )
-from vlar.pose.networks import Region, anchors, to_image
+from vlar.pose.networks import Crop, anchors, to_image
 
 STILL = DrawnHand()
 FIST = DrawnHand(stretch=0.0)
@@ -184,11 +184,11 @@ def test_points_of_a_turned_crop_lie_where_they_are_in_the_picture():
     raw = Fixed(rows.ravel(), np.array([0.9], np.float32), np.array([0.2], np.float32))
     read = HandLandmarks(raw)  # type: ignore[arg-type]
     image = to_image(np.zeros((300, 300, 3), np.uint8))
-    upright = read(image, Region(112, 112, 224, 0.0))
+    upright = read(image, Crop(112, 112, 224, 0.0))
     np.testing.assert_allclose(upright.points[:, :2], rows[:, :2], atol=0.6)
     assert (upright.score, upright.right) == pytest.approx((0.9, 0.2))
     assert upright.next_region.angle == pytest.approx(0, abs=0.15)
-    turned = read(image, Region(150, 150, 112, np.pi / 2))
+    turned = read(image, Crop(150, 150, 112, np.pi / 2))
     ahead = turned.points[9, :2] - turned.points[0, :2]
     assert ahead[0] > 0 == pytest.approx(ahead[1], abs=3)  # up in the crop is right in the picture
     assert turned.next_region.angle == pytest.approx(upright.next_region.angle + np.pi / 2)
@@ -217,18 +217,18 @@ class Palms:
     def __init__(self) -> None:
         self.calls = 0
 
-    def __call__(self, image: Any, threshold: float) -> list[Region]:
+    def __call__(self, image: Any, threshold: float) -> list[Crop]:
         self.calls += 1
         found = spot(image)
-        return [] if found is None else [Region(*found, 60.0, 0.0)]
+        return [] if found is None else [Crop(*found, 60.0, 0.0)]
 
 
-def landmarks(image: Any, region: Region) -> Hand:
+def landmarks(image: Any, region: Crop) -> Hand:
     found = spot(image)
     near = found is not None and np.hypot(found[0] - region.x, found[1] - region.y) < 40
     points = np.zeros((21, 3), np.float32)
     points[:, :2] = found if found and near else 0
-    ahead = Region(*found, 60.0, 0.0) if found and near else region
+    ahead = Crop(*found, 60.0, 0.0) if found and near else region
     return Hand(points, 0.9 if near else 0.1, 1.0, ahead)
 
 
@@ -269,7 +269,7 @@ def test_hidden_hands_leave_nothing_and_cost_eight_looks():
 def test_wrists_of_a_body_are_tried_before_palms():
     palms = Palms()
     frames = clip([80] * 4)
-    wrists = [[Region(82.0, 50.0, 60.0, 0.0)]] * 4
+    wrists = [[Crop(82.0, 50.0, 60.0, 0.0)]] * 4
     tracks = HandTracker(palms, landmarks)(frames, wrists)  # type: ignore[arg-type]
     assert (tracks.score > 0).all()
     assert ASPECT > 1

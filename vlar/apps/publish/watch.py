@@ -33,7 +33,7 @@ Note = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Change:
+class Switch:
     """A label that turned on or off.
 
     Attributes:
@@ -84,7 +84,7 @@ class LabelStates:
                 f"thresholds {self.on} and {self.off} with {self.least_s} s: give 0 < off <= on < 1"
             )
 
-    def take(self, answer: Classification, source: str, at_s: float) -> Iterator[Change]:
+    def take(self, answer: Classification, source: str, at_s: float) -> Iterator[Switch]:
         """The changes that an answer makes.
 
         Args:
@@ -100,7 +100,7 @@ class LabelStates:
             if not turns or at_s - since_s < self.least_s:
                 continue
             self._since_s[label] = not is_on, at_s
-            yield Change(
+            yield Switch(
                 source,
                 label,
                 not is_on,
@@ -171,7 +171,7 @@ class Receivers:
         self._deliveries.append(Delivery(box, work, self.note))
         return box
 
-    def take(self, change: Change, picture: bytes | None) -> None:
+    def take(self, change: Switch, picture: bytes | None) -> None:
         """Put a change into the queues; it is on disk when this returns."""
         body = json.dumps(change.to_dict()).encode()
         for delivery in self._deliveries:
@@ -194,7 +194,7 @@ class Receivers:
 
 def run_watch(
     model: Model, watch: Watch, receivers: Receivers, stop: threading.Event | None = None
-) -> Iterator[Classification | Failure | Change]:
+) -> Iterator[Classification | Failure | Switch]:
     """Answer about what comes, and let the changes of labels leave.
 
     Args:

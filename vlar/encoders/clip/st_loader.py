@@ -22,7 +22,7 @@ from vlar.encoders.clip import trust
 from vlar.encoders.clip.options import allow_tf32, pick_device, pick_dtype, warn_if_slow
 from vlar.encoders.clip.towers import LOADING_ERRORS, quiet_libraries, weights_hash
 from vlar.encoders.download import ready
-from vlar.encoders.hub_source import Source
+from vlar.encoders.hub_source import Hub
 from vlar.encoders.memory import FRAMES, in_parts
 from vlar.encoders.spec import INT8, missing_library, other_kind
 from vlar.errors import ModelError
@@ -346,9 +346,9 @@ def _folder(target: str, revision: str | None) -> Path:
     return ready(f"st:{target}", source(target, revision))[0]
 
 
-def source(target: str, revision: str | None) -> Source:
+def source(target: str, revision: str | None) -> Hub:
     """Repository of ``ORG/NAME``, or of a name of the library's own."""
-    return Source(
+    return Hub(
         target if "/" in target else f"{_OWN}/{target}",
         revision,
         weights=(("*.safetensors",),),

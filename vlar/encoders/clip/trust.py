@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vlar.encoders.download import ready
-from vlar.encoders.hub_source import Source
+from vlar.encoders.hub_source import Hub
 from vlar.errors import ModelError
 from vlar.files.arrays import read_header
 from vlar.files.checkpoints import MOST, check_archive
@@ -168,7 +168,7 @@ def _check_named_models(part: Mapping[str, Any], what: str) -> None:
 
     folder = Path(str(tower))
     if not folder.is_dir():
-        folder = ready(what, Source(str(tower), weights=()))[0]
+        folder = ready(what, Hub(str(tower), weights=()))[0]
     try:
         config, _ = PretrainedConfig.get_config_dict(str(folder))
     except (OSError, ValueError) as error:

@@ -11,13 +11,13 @@ from torch.nn import functional
 from torchvision import models
 
 from vlar.errors import UsageError
-from vlar.methods.released.transformer import Block
+from vlar.methods.released.transformer import Layer
 
 
 class _Transformer(nn.Module):
     def __init__(self, width: int, heads: int, depth: int, hidden: int) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(Block(width, heads, hidden) for _ in range(depth))
+        self.blocks = nn.ModuleList(Layer(width, heads, hidden) for _ in range(depth))
 
     def forward(self, x: Tensor) -> Tensor:
         for block in self.blocks:

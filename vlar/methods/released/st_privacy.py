@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vlar.methods.released.transformer import Block, TubeEmbed
+from vlar.methods.released.transformer import Layer, TubeEmbed
 
 
 class _Predictor(nn.Module):
@@ -46,7 +46,7 @@ class _PrivacyTower(nn.Module):
         self.patch_embed = TubeEmbed(width, tubelet, patch)
         self.pos_embed = nn.Parameter(torch.zeros(1, tokens, width))
         self.blocks = nn.ModuleList(
-            Block(width, config["heads"], 4 * width) for _ in range(config["depth"])
+            Layer(width, config["heads"], 4 * width) for _ in range(config["depth"])
         )
 
 

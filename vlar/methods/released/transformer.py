@@ -60,7 +60,7 @@ class Mlp(nn.Module):
         return self.fc2(functional.gelu(self.fc1(x)))
 
 
-class Block(nn.Module):
+class Layer(nn.Module):
     """Attention and an MLP, each after a norm and with a residual."""
 
     def __init__(

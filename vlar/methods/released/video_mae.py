@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vlar.methods.released.transformer import Block, TubeEmbed, sinusoids
+from vlar.methods.released.transformer import Layer, TubeEmbed, sinusoids
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 #: Heads by width, of small to giant; and of the decoders.
@@ -38,7 +38,7 @@ class VideoMaeV2(nn.Module):
         self.register_buffer("table", table, persistent=False)
         hidden = int(width * config["mlp_ratio"])
         self.blocks = nn.ModuleList(
-            Block(width, config["num_heads"], hidden, split_bias=True, eps=eps)
+            Layer(width, config["num_heads"], hidden, split_bias=True, eps=eps)
             for _ in range(config["depth"])
         )
         self.fc_norm = nn.LayerNorm(width, eps)
@@ -81,7 +81,7 @@ class _Encoder(nn.Module):
         self.patch_embed = TubeEmbed(width, config["tubelet_size"], config["patch_size"])
         self.register_buffer("table", sinusoids(tokens, width), persistent=False)
         self.blocks = nn.ModuleList(
-            Block(width, config["encoder_num_heads"], int(width * config["mlp_ratio"]), True, eps)
+            Layer(width, config["encoder_num_heads"], int(width * config["mlp_ratio"]), True, eps)
             for _ in range(config["encoder_depth"])
         )
         self.norm = nn.LayerNorm(width, eps)
@@ -99,7 +99,7 @@ class _Decoder(nn.Module):
         super().__init__()
         width, eps = config["decoder_embed_dim"], config["norm_eps"]
         self.blocks = nn.ModuleList(
-            Block(width, config["decoder_num_heads"], int(width * config["mlp_ratio"]), True, eps)
+            Layer(width, config["decoder_num_heads"], int(width * config["mlp_ratio"]), True, eps)
             for _ in range(config["decoder_depth"])
         )
         self.norm = nn.LayerNorm(width, eps)

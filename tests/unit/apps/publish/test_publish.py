@@ -27,13 +27,13 @@ from tests.unit.model.test_people import Bands
 from vlar.apps.publish import frigate
 from vlar.apps.publish.mqtt import Broker, discovery
 from vlar.apps.publish.outbox import Delivery, Outbox
-from vlar.apps.publish.watch import Change, LabelStates, Receivers, Watch, run_watch
+from vlar.apps.publish.watch import LabelStates, Receivers, Switch, Watch, run_watch
 from vlar.apps.publish.webhook import check_address, post_all
 from vlar.errors import UsageError
 from vlar.model.requests import ClassifyRequest
 from vlar.types import Classification, Prediction
 
-CHANGE = Change("camera", "run", True, 0.9, 1.0, 0.0, 2.0, "m")
+CHANGE = Switch("camera", "run", True, 0.9, 1.0, 0.0, 2.0, "m")
 
 
 def answer(share: float) -> Classification:
@@ -174,7 +174,7 @@ def test_clips_of_frigate_become_answers_and_changes(web: Web, tmp_path: Path):
     watch = Watch(f"frigate+{web.url}", request, on=0.02, off=0.01, once=True)
     receivers = Receivers(webhook=f"{web.url}/hook", queue=tmp_path / "queue", note=notes.append)
     rows = list(run_watch(vlar.Model(Bands()), watch, receivers))
-    changes = [row for row in rows if isinstance(row, Change)]
+    changes = [row for row in rows if isinstance(row, Switch)]
     assert {row.source for row in changes} == {"frigate:door/1.a"}
     assert [json.loads(body)["label"] for _, body in web.posts] == [row.label for row in changes]
     assert any("3.c has no clip" in note for note in notes)
