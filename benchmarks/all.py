@@ -1,4 +1,4 @@
-"""Two tables of speed (docs/figures.md, docs/adapters.md), printed by one command, with bases.
+"""Two tables of speed (docs/figures.md, docs/clip_adapters.md), printed by one command, with bases.
 
     python benchmarks/all.py [--part towers start decoding library] [--rounds 3]
     python benchmarks/all.py --check

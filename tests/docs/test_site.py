@@ -32,7 +32,6 @@ GROUPS = ["Use it", "Train and research", "Operate and extend"]
 MOST_WORDS = 2500
 # Words of pages that are too long yet: a page is cut, and its number goes down or out.
 LONGER = {
-    "adapters.md": 13400,
     "architecture.md": 3200,
     "domains.md": 4300,
     "encoders.md": 4800,
