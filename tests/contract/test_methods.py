@@ -17,7 +17,7 @@ from vlar import registry
 METHODS = ROOT / "vlar" / "methods"
 FOLDERS = sorted(path.parent for path in METHODS.glob("*/__init__.py"))
 PAGES = {"adapter": "adapters", "fewshot": "fewshot", "learner": "training"}
-PAGES["objective"] = "training"
+PAGES["objective"] = "objectives"
 # A recipe holds the numbers of a training of an adapter, which has the status.
 KINDS = [kind for kind in registry.KINDS if kind != "recipe"]
 

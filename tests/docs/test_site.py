@@ -34,13 +34,11 @@ MOST_WORDS = 2500
 LONGER = {
     "architecture.md": 3200,
     "domains.md": 4300,
-    "encoders.md": 4800,
     "exchange.md": 4000,
     "extending.md": 3300,
     "fewshot.md": 4100,
     "figures.md": 2900,
     "library.md": 7200,
-    "papers.md": 4600,
     "pose.md": 3100,
     "protocols.md": 4900,
     "query.md": 4700,
@@ -50,7 +48,6 @@ LONGER = {
     "sensors.md": 5000,
     "serve.md": 3900,
     "text.md": 3800,
-    "training.md": 4900,
     "videos.md": 3100,
     "who.md": 2800,
 }
