@@ -5,13 +5,15 @@ where a block is fullest, the stream, its norm, and the hidden layer before and 
 activation: ``2 width + 2 hidden`` numbers a token. Attention is fused, so its matrix is never
 whole. Half a gigabyte of CUDA itself, and the pixels, come on top.
 
-    python benchmarks/card_memory.py > benchmarks/results/card_memory.json
+    python benchmarks/card_memory.py --out benchmarks/results/card_memory.json
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
+from pathlib import Path
 
 from vlar.encoders.catalogue import entries
 
@@ -30,6 +32,9 @@ WHOLE = ("videoprism", "pe-av", "qwen3-vl-embedding", "qwen3-vl-embedding-8b")
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--out", type=Path, help="file for the figures")
+    options = parser.parse_args()
     rows: dict[str, dict[str, float]] = {}
     for alias in (*TOWERS, *WHOLE):
         rows[alias] = {"weights_gb": round(entries()[alias].parameters_m * BYTES / 1e3, 1)}
@@ -42,13 +47,16 @@ def main() -> None:
     ).stdout.strip()
     facts = {
         "question": "Memory of a model on a card in bf16: weights, and a batch of 256 frames.",
-        "command": "python benchmarks/card_memory.py",
+        "command": "python benchmarks/card_memory.py --out benchmarks/results/card_memory.json",
         "commit": commit,
         "figures": "docs/choosing.md",
         "measured": False,
         "models": rows,
     }
-    print(json.dumps(facts, indent=1))
+    text = json.dumps(facts, indent=1)
+    print(text)
+    if options.out:
+        options.out.write_text(f"{text}\n", "utf-8")
 
 
 if __name__ == "__main__":

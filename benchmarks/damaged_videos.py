@@ -315,7 +315,7 @@ def main() -> None:
         table = run(Path(name), numbers, arguments.only, arguments.keep)
     show(table)
     if arguments.json:
-        arguments.json.write_text(json.dumps(table, indent=1))
+        arguments.json.write_text(json.dumps({"rows": table}, indent=1))
 
 
 if __name__ == "__main__":

@@ -5,16 +5,20 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import os
+import platform
 import subprocess
 import sys
 from argparse import Namespace
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-MADE_BY = ("command", "commit")
+MADE_BY = ("command", "commit", "environment")
 HALVES = ("choose", "report")
 _FOLDER = {"type": Path, "required": True}
 _SHARED: Mapping[str, Any] = {
@@ -111,12 +115,25 @@ def store(file: Path | None, content: Any) -> None:
     if not file:
         return
     results = content if isinstance(content, dict) else {"rows": content}
-    made_by = {"command": " ".join(["python", *sys.argv]), "commit": _commit()}
+    made_by: dict[str, Any] = {"command": " ".join(["python", *sys.argv]), "commit": commit()}
+    made_by["environment"] = environment()
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(made_by | results, indent=1) + "\n", encoding="utf-8")
 
 
-def _commit() -> str:
+def environment() -> dict[str, Any]:
+    """Versions, machine and threads of this process."""
+    packages = ("vlar", "numpy", "torch", "onnxruntime", "faiss-cpu", "av")
+    found: dict[str, Any] = {"python": platform.python_version(), "machine": platform.machine()}
+    for package in packages:
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    threads = sys.modules["torch"].get_num_threads() if "torch" in sys.modules else None
+    asked = os.environ.get("OMP_NUM_THREADS")
+    return found | {"cores": os.cpu_count(), "threads": threads or asked or "not set"}
+
+
+def commit() -> str:
     """The commit of this checkout; empty outside of one."""
     call = ["git", "rev-parse", "--short=12", "HEAD"]
     done = subprocess.run(
