@@ -38,7 +38,9 @@ NOT_RUN = {
 }
 NEED_BODIES = ("vlar pose",)
 # Pages whose blocks are one package, installed and run by a test of their own.
-OWN_TEST = {"docs/extending.md": "tests/e2e/test_extending.py"}
+OWN_TEST = dict.fromkeys(
+    ("docs/extending.md", "docs/extending_apps.md"), "tests/e2e/test_extending.py"
+)
 
 
 def runnable(language: str) -> dict[str, list[pages.Block]]:

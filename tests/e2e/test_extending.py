@@ -1,4 +1,4 @@
-"""Executes docs/extending.md: parts of another package, through the real command."""
+"""Executes docs/extending.md and extending_apps.md: parts of another package, by real commands."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ from tests.unit.test_layout import MODULES, against_the_order, imported_modules
 from tests.unit.test_words import vague
 from vlar import registry
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "extending.md"
+ROOT = Path(__file__).resolve().parents[2]
+TEXT = "".join(
+    (ROOT / "docs" / page).read_text("utf-8") for page in ("extending.md", "extending_apps.md")
+)
 # Where a part stands in vlar itself.
 PLACES = {
     "wrist_reader.py": "media/readers/wrist_reader.py",
@@ -36,9 +39,7 @@ PLACES = {
     "longest.py": "apps/serve/longest.py",
 }
 NO_PARTS = {"lengths.py", "longest.py"}  # a verb and a route
-BLOCKS = re.findall(
-    r'^```(\w+)(?: title="([\w.]+)")?\n(.*?)^```', PAGE.read_text("utf-8"), re.M | re.S
-)
+BLOCKS = re.findall(r'^```(\w+)(?: title="([\w.]+)")?\n(.*?)^```', TEXT, re.M | re.S)
 FILES = {name: source for language, name, source in BLOCKS if language == "python" and name}
 PARTS = re.compile(
     r'^@register\("(\w+)", "([\w-]+)"(?:, status="[\w ]+")?\)\n(?:class|def) (\w+)', re.M
@@ -203,7 +204,7 @@ def test_the_parts_keep_the_contract_in_the_package_itself(tmp_path: Path):
     package = Path(registry.__file__).parent
     copy = Path(shutil.copytree(package, tmp_path / "vlar"))
     for data in ("prompts", "text_banks"):
-        shutil.copytree(PAGE.parents[1] / data, tmp_path / data)
+        shutil.copytree(ROOT / data, tmp_path / data)
     for file, place in PLACES.items():
         (copy / place).parent.mkdir(exist_ok=True)
         (copy / place).write_text(FILES[file], "utf-8")
@@ -267,7 +268,7 @@ def test_the_places_are_those_of_the_table_of_kinds():
         assert imports
         assert against_the_order(module, imports) == []
         stated = "methods" if folder == "methods/swings" else folder
-        assert f"`vlar/{stated}/`" in PAGE.read_text("utf-8")
+        assert f"`vlar/{stated}/`" in TEXT
 
 
 def test_the_other_blocks_of_python_run():

@@ -458,7 +458,7 @@ class LiteHandsEncoder(LiteEncoder):
     """``lite`` with hands near the camera: opening, pinching, pointing, coming and going.
 
     For first-person footage and close-ups of hands (needs ``lite-motion``). A clip with a whole
-    body has the vector of ``lite``, and other clips have one more block. ``docs/pose.md`` has what
+    body has the vector of ``lite``, and other clips have one more block. ``docs/hands.md`` has what
     it gains and what not.
     """
 

@@ -1,4 +1,4 @@
-"""The route of docs/extending.md, and the rows of all routes on the page of the server."""
+"""The route of docs/extending_apps.md, and the rows of all routes on the page of the server."""
 
 from __future__ import annotations
 
