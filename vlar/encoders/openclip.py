@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
-from vlar.encoders.hub_source import Source, pinned
+from vlar.encoders.hub_source import Hub, pinned
 from vlar.encoders.protocols import Sizes, check_size
 from vlar.encoders.spec import split_options, yes
 from vlar.encoders.torch_encoder import TorchEncoder
@@ -22,7 +22,7 @@ class OpenClipEncoder(TorchEncoder, Sizes):
     contract_argument: ClassVar[str | None] = "ViT-S-32-alt?random_init=true"
 
     @classmethod
-    def sources(cls, argument: str) -> list[Source]:
+    def sources(cls, argument: str) -> list[Hub]:
         from vlar.encoders.clip.openclip_loader import tag_source, tokeniser_sources
 
         target, options = split_options(argument, _OPTIONS)

@@ -12,16 +12,15 @@ from typing import Any
 import pytest
 
 from tests.refusals import refused
-from vlar.encoders import catalogue, download
+from vlar.encoders import catalogue, download, hub_source
 from vlar.encoders.clip import options
-from vlar.encoders.hub_source import Source
 from vlar.errors import ModelError, UnknownNameError, UsageError
 from vlar.progress import shown_by
 
 from .hub_stand_in import Hub, proxy, used
 
 CLIP = catalogue.entry("clip")
-SOURCE = Source(CLIP.hub_name, CLIP.revision)
+SOURCE = hub_source.Hub(CLIP.hub_name, CLIP.revision)
 FILES = {
     "README.md": b"a card",
     "config.json": b"{}",
@@ -261,7 +260,7 @@ def test_offline_names_the_spelling_of_a_folder(what: str, family: str):
     "card", [{"license": "cc-by-nc-4.0"}, {"license": "other", "license_name": "apple-amlr"}]
 )
 def test_terms_that_the_hub_states_must_be_accepted(hub: Hub, card: dict[str, str]):
-    hub.card, source = card, Source("any/model")
+    hub.card, source = card, hub_source.Hub("any/model")
     says = f"{list(card.values())[-1]} .*run: vlar models get hf:any/model --accept-licence"
     refused(UsageError, says, download.fetch, "hf:any/model", [source])
     assert hub.asked == []

@@ -25,7 +25,7 @@ from vlar.encoders.clip.pixels import Pixels
 from vlar.encoders.clip.precision import int8_towers
 from vlar.encoders.clip.towers import ClipTokens, OpenClipHfTokens, Tokens, Towers, without_root_log
 from vlar.encoders.download import ready
-from vlar.encoders.hub_source import Source, tokeniser
+from vlar.encoders.hub_source import Hub, tokeniser
 from vlar.encoders.spec import INT8, missing_library
 from vlar.errors import ModelError, UnknownNameError
 from vlar.files.reading import MB, parse_json, read_file
@@ -418,7 +418,7 @@ def _tag(target: str) -> tuple[str, str, dict[str, Any]]:
     return arch, tag, open_clip.get_pretrained_cfg(arch, tag)
 
 
-def tag_source(target: str, revision: str | None = None) -> Source:
+def tag_source(target: str, revision: str | None = None) -> Hub:
     """Repository of the weights of ``ARCH/TAG``.
 
     Raises:
@@ -435,17 +435,15 @@ def tag_source(target: str, revision: str | None = None) -> Source:
         )
     files = (file,) if file else _HUB_FILES
     kinds = tuple((file,) for file in files)
-    return Source(
-        f"{owner}/{name}", revision, kinds, looked_for=files, licence=_licence_of_tag(tag)
-    )
+    return Hub(f"{owner}/{name}", revision, kinds, looked_for=files, licence=_licence_of_tag(tag))
 
 
-def tokeniser_sources(arch: str) -> list[Source]:
+def tokeniser_sources(arch: str) -> list[Hub]:
     """Repositories of the tokeniser and of the text tower that an architecture names."""
     _check_arch(arch)
     text = _config(arch)["text_cfg"]
     tower, tokens = text.get("hf_model_name"), text.get("hf_tokenizer_name")
-    sources = [Source(tower, weights=())] if tower else []
+    sources = [Hub(tower, weights=())] if tower else []
     return [*sources, *([tokeniser(tokens)] if tokens else [])]
 
 
