@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Generator
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests import videos
 from vlar.behaviour.tracks.recording import read_tracks
 from vlar.segments import Segment, load, write
 
@@ -140,12 +142,58 @@ def test_cvat_to_datumaro(tmp_path: Path, subject: str, tried: Try):
     assert frames == dict.fromkeys([5] if subject else range(5, 20), "run")
 
 
-def test_labels_are_named_as_fiftyone_looks_them_up(tmp_path: Path, tried: Try):
+FRAMES_HZ = 25  # of a made video
+
+
+def test_labels_are_named_as_fiftyone_looks_them_up(tmp_path: Path):
     """By its importer's rule (``ignore_exts``): a video's name without its ending."""
     write(tmp_path / "labels_fiftyone.json", [Segment("day.mp4", 0.5, 2, "run")])
     content = json.loads((tmp_path / "labels_fiftyone.json").read_text())
     assert list(content["labels"]) == ["day"]
     assert load(tmp_path / "labels_fiftyone.json").segments == [Segment("day.mp4", 0.5, 2, "run")]
+
+
+@pytest.mark.skipif(shutil.which("ffprobe") is None, reason="FiftyOne reads videos by ffprobe")
+def test_labels_to_fiftyone(tmp_path: Path, tried: Try):
+    """Its importer, which needs no database; frames count from 1."""
+    tried("fiftyone", "`fiftyone`", "out")
+    from fiftyone.utils.data import FiftyOneTemporalDetectionDatasetImporter
+
+    (tmp_path / "data").mkdir()
+    videos.make_video(tmp_path / "data" / "day.mp4", 100, fps=FRAMES_HZ)
+    rows = [Segment("day.mp4", 0.4, 1.2, "run"), Segment("day.mp4", 2.0, 3.2, "rest")]
+    write(tmp_path / "labels_fiftyone.json", rows)
+    importer = FiftyOneTemporalDetectionDatasetImporter(
+        data_path=str(tmp_path / "data"), labels_path=str(tmp_path / "labels_fiftyone.json")
+    )
+    with importer:
+        ((path, _, label, _),) = list(importer)
+    assert path == str(tmp_path / "data" / "day.mp4")
+    assert [found.label for found in label.detections] == [row.label for row in rows]
+    frames = [number - 1 for found in label.detections for number in found.support]
+    times_s = [time_s for row in rows for time_s in (row.start_s, row.end_s)]
+    # A frame less where FiftyOne's own rounding of duration and count of frames takes it.
+    assert frames == pytest.approx([FRAMES_HZ * time_s for time_s in times_s], abs=1)
+
+
+def test_labels_of_fiftyone(tmp_path: Path, tried: Try):
+    tried("fiftyone", "`fiftyone`", "in")
+    from fiftyone import TemporalDetection, TemporalDetections
+    from fiftyone.core.metadata import VideoMetadata
+    from fiftyone.utils.data import FiftyOneTemporalDetectionDatasetExporter
+
+    file = tmp_path / "labels_fiftyone.json"
+    exporter = FiftyOneTemporalDetectionDatasetExporter(
+        labels_path=str(file), export_media=False, use_timestamps=True
+    )
+    metadata = VideoMetadata(total_frame_count=100, duration=4.0, frame_rate=FRAMES_HZ)
+    run = TemporalDetection(label="run", support=[11, 31])
+    with exporter:
+        detections = TemporalDetections(detections=[run])
+        exporter.export_sample(str(tmp_path / "day.mp4"), detections, None, metadata=metadata)
+    ((start_s, end_s, label),) = spans(file)
+    assert label == "run"
+    assert (start_s, end_s) == pytest.approx((0.4, 1.2), abs=1 / FRAMES_HZ)
 
 
 def points(people: int) -> np.ndarray:

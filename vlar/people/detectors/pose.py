@@ -60,7 +60,7 @@ class PoseDetector(Detector):
         for time_s, x1, y1, x2, y2 in boxes[looks].tolist():
             now = int(np.abs(times_s - time_s).argmin())
             side = _REGION * max(x2 - x1, y2 - y1)
-            region = networks.Square((x1 + x2) / 2, (y1 + y2) / 2, side, 0.0)
+            region = networks.Crop((x1 + x2) / 2, (y1 + y2) / 2, side, 0.0)
             body = self._networks[1](networks.to_image(frames[now]), region)
             count += body.score >= _SURE
         return count >= _CONFIRMED * len(looks)
