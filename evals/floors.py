@@ -31,7 +31,7 @@ from evals.harness import commit, environment
 from vlar.toml import read_toml
 
 ROOT = Path(__file__).resolve().parents[1]
-TABLE = ROOT / "evals" / "floors.toml"
+TABLE = ROOT / "evals" / "results" / "floors.toml"
 DESCRIBED_BY = ("question", "figures", "measured", "note")  # stays when a file is made again
 NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
