@@ -7,8 +7,8 @@ Process CPU time on one thread; medians of interleaved rounds, so that a busy ma
 sides of a ratio alike. The parts take about five minutes together on a quiet machine. What takes
 longer is named at the end with its command. A ratio below 1 is cheaper than its base.
 
-``--small`` measures small forms of the rows in about a minute. `evals/results/floors.toml` has the bounds,
-twice what was measured first. Wall time plays no part.
+``--small`` measures small forms of the rows in about a minute. `evals/results/floors.toml` has
+the bounds, twice what was measured first. Wall time plays no part.
 """
 
 from __future__ import annotations
