@@ -39,7 +39,11 @@ class Server:
     errors: list[str] = field(default_factory=list)
 
     def ask(
-        self, path: str, body: Any = None, headers: dict[str, str] | None = None
+        self,
+        path: str,
+        body: Any = None,
+        headers: dict[str, str] | None = None,
+        limit_s: float = 60,
     ) -> tuple[int, Any]:
         """Status and JSON of an answer."""
         data = None if body is None else json.dumps(body).encode()
@@ -48,7 +52,7 @@ class Server:
             self.address + path, data=data, headers={**kind, **(headers or {})}
         )
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
+            with urllib.request.urlopen(request, timeout=limit_s) as answer:
                 return answer.status, json.loads(answer.read())
         except urllib.error.HTTPError as error:
             return error.code, json.loads(error.read())

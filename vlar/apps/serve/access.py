@@ -283,9 +283,8 @@ class RequestGuard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
-        if scope["type"] != "http":
-            if scope["type"] == "lifespan":
-                await self._app(scope, receive, send)
+        if scope["type"] != "http":  # the start and the end of the server: others are not taken
+            await self._app(scope, receive, send)
             return
         answer = _Answer(send)
         begin_s = time.monotonic()
@@ -293,7 +292,8 @@ class RequestGuard:
             headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
             self._check(scope, headers)
             await self._answered(scope, headers, receive, answer)
-        except Exception as problem:  # noqa: BLE001 - answered already, or answered here
+        # Answered already, or answered here; a server that stops cancels what takes too long.
+        except (Exception, asyncio.CancelledError) as problem:  # noqa: BLE001
             if not answer.is_begun:
                 await answer.problem(problem)
         seconds = time.monotonic() - begin_s
@@ -379,7 +379,7 @@ class _Answer:
             ]
         await self._send(message)
 
-    async def problem(self, problem: Exception) -> None:
+    async def problem(self, problem: BaseException) -> None:
         """Answer with an error."""
         status, body, extra = answer_of(problem)
         content = json.dumps(body).encode()

@@ -78,12 +78,14 @@ _STATUS: tuple[tuple[type[VlarError], int], ...] = (
 )
 
 
-def answer_of(problem: Exception) -> tuple[int, JsonDict, dict[str, str]]:
+def answer_of(problem: BaseException) -> tuple[int, JsonDict, dict[str, str]]:
     """Status, JSON object and headers of an error. One that is not expected is logged.
 
     >>> answer_of(QueryError("k is 0; ask for at least 1 answer"))[:2]
     (400, {'error': 'k is 0', 'fix': 'ask for at least 1 answer', 'kind': 'query'})
     """
+    if not isinstance(problem, Exception):  # cancelled
+        problem = ServeError(503, "the server stops", "ask again when it is back", "busy")
     if is_full_disk(problem):
         fix = "make room in the server's folder, or start it with another --state"
         problem = ServeError(507, "the server's disk is full", fix, "full")

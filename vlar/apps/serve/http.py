@@ -203,8 +203,7 @@ class HttpInterface:
         async def session(body: schemas.Token) -> Response:
             if not self._access.is_token(body.token):
                 await asyncio.sleep(_WRONG_TOKEN_S)
-                fix = "copy it again from the token file"
-                raise ServeError(401, "the token is wrong", fix, "token")
+                raise ServeError(401, "the token is wrong", "copy it from the token file", "token")
             answer = JSONResponse({"status": "ok"})
             value = self._access.new_session()
             answer.set_cookie(COOKIE, value, httponly=True, samesite="strict", path="/")

@@ -24,7 +24,7 @@ export async function call(method, path, body) {
     } catch {
       throw new Problem({ error: "the server does not answer", fix: "start it again: vlar serve LIBRARY", kind: "net" }, 0);
     }
-    if (answer.status === 401 && path !== "/api/session" && askToken) {
+    if (answer.status === 401 && path !== "api/session" && askToken) {
       await askToken();
       continue;
     }
@@ -77,7 +77,7 @@ export function upload(file, onProgress) {
   // fetch does not report how far an upload is.
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
-    request.open("POST", `/api/uploads?name=${encodeURIComponent(file.name)}`);
+    request.open("POST", `api/uploads?name=${encodeURIComponent(file.name)}`);
     request.responseType = "json";
     request.upload.onprogress = (event) => onProgress(event.total ? event.loaded / event.total : 0);
     request.onload = () => {
@@ -122,7 +122,7 @@ export function clock(seconds) {
 export const isolated = (name) => `\u2068${name}\u2069`;
 export const plural = (n, word) => `${n} ${n === 1 ? word : `${word}s`}`;
 export const percent = (p) => `${Math.round(100 * p)} %`;
-export const thumbnail = (video, atS, width = 320, box = null) => `/api/videos/${video}/thumbnail?at_s=${atS.toFixed(2)}&width=${width}${box ? `&box=${box}` : ""}`;
+export const thumbnail = (video, atS, width = 320, box = null) => `api/videos/${video}/thumbnail?at_s=${atS.toFixed(2)}&width=${width}${box ? `&box=${box}` : ""}`;
 
 export function showProblem(place, problem) {
   place.replaceChildren();

@@ -83,7 +83,7 @@ onToken(() => {
     $("token-form").onsubmit = async (event) => {
       event.preventDefault();
       try {
-        await post("/api/session", { token: $("token").value });
+        await post("api/session", { token: $("token").value });
         $("token").value = "";
         $("token-dialog").close();
         tokenGiven = null;
@@ -98,7 +98,7 @@ onToken(() => {
 });
 
 async function refresh(chosenModel) {
-  const found = await get("/api/library");
+  const found = await get("api/library");
   document.title = `${found.name} - vlar`;
   $("library-name").textContent = found.name;
   const { videos, rows } = found.library;

@@ -74,7 +74,7 @@ async function classify() {
     $("classify-status").textContent = "Looking …";
     const body = { source: { upload: current.id }, model, top: every ? 100 : 10, ...(labels.length ? { labels } : {}) };
     if (every) await overTime({ ...body, every_s: Number(every) });
-    else whole(await post("/api/classify", body));
+    else whole(await post("api/classify", body));
   } catch (problem) {
     if (problem.status === 404) current.id = null; // uploads do not last
     $("classify-status").textContent = "";
@@ -129,7 +129,7 @@ async function overTime(body) {
   $("classify-cancel").hidden = $("classify-progress").hidden = false;
   $("classify-progress").value = 0;
   try {
-    await lines("/api/classify/parts", body, (row) => {
+    await lines("api/classify/parts", body, (row) => {
       if ("total" in row) total = row.total;
       else if (row.problem) problem = row.problem;
       else (row.error ? failed : answers).push(row);

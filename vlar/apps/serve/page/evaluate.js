@@ -30,7 +30,7 @@ export function showLibrary({ models, library: { tag_keys: keys } }, chosen) {
 export async function open(values) {
   if (values.get("model")) $("evaluate-model").value = values.get("model");
   const job = values.get("job");
-  if (job && /^[0-9a-f]{16}$/.test(job)) await run(() => get(`/api/jobs/${job}`));
+  if (job && /^[0-9a-f]{16}$/.test(job)) await run(() => get(`api/jobs/${job}`));
 }
 
 function asked() {
@@ -38,8 +38,8 @@ function asked() {
   return { model: $("evaluate-model").value, labels: labels.length ? labels : null };
 }
 
-const evaluate = () => run(() => post("/api/evaluate", { ...asked(), other: $("evaluate-other").value || null, tag: $("evaluate-tag").value || null }));
-const review = () => run(() => post("/api/review", asked()));
+const evaluate = () => run(() => post("api/evaluate", { ...asked(), other: $("evaluate-other").value || null, tag: $("evaluate-tag").value || null }));
+const review = () => run(() => post("api/review", asked()));
 
 async function run(begin) {
   showProblem($("evaluate-problem"), null);

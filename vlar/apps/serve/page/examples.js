@@ -28,7 +28,7 @@ export function setUp(given) {
 async function labelled() {
   showProblem($("adapt-problem"), null);
   try {
-    const { spans } = await get("/api/labels");
+    const { spans } = await get("api/labels");
     if (!spans.length) throw new Error("No span is labelled yet: open a recording and draw on its track.");
     const same = (a, b) => a.video === b.video && a.start_s === b.start_s && a.end_s === b.end_s && a.label === b.label;
     const more = spans.filter((span) => !examples.some((each) => same(each, span)));
@@ -107,7 +107,7 @@ async function adapt() {
   const name = $("model-name").value.trim();
   const sent = examples.map(({ video, upload, start_s, end_s, label }) => ({ video, upload, start_s, end_s, label: label.trim() }));
   try {
-    const last = await follow(await post("/api/adapt", { name, examples: sent }), $("adapt-job"));
+    const last = await follow(await post("api/adapt", { name, examples: sent }), $("adapt-job"));
     if (last.state !== "done") return;
     await hooks.refresh(name);
     $("adapt-job").append(el("p", { class: "actions" },

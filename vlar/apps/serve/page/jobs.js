@@ -13,7 +13,7 @@ export async function follow(job, place) {
     place.replaceChildren(el("div", { class: "jobs" }, card(now)));
     if (!isOpen(now)) return now;
     await sleep();
-    now = await get(`/api/jobs/${now.id}`);
+    now = await get(`api/jobs/${now.id}`);
   }
 }
 
@@ -23,7 +23,7 @@ export async function watch(onDone = () => {}) {
   watching = true;
   try {
     for (let before = -1; ; await sleep()) {
-      const { jobs } = await get("/api/jobs");
+      const { jobs } = await get("api/jobs");
       $("jobs").replaceChildren(...jobs.slice(0, 20).map((job) => card(job, onDone, "li")));
       if (!jobs.length) $("jobs").append(el("li", { class: "quiet" }, "No job yet."));
       const open = jobs.filter(isOpen).length;
@@ -68,7 +68,7 @@ function words({ kind, report }) {
 function button(text, job, verb, place, onDone) {
   const made = el("button", { type: "button", class: "small", "aria-label": `${text} ${job.title}`, onclick: () => busy(made, async () => {
     try {
-      await post(`/api/jobs/${job.id}/${verb}`);
+      await post(`api/jobs/${job.id}/${verb}`);
       watch(onDone);
     } catch (problem) {
       showProblem(place, problem);

@@ -23,14 +23,14 @@ export function open() {
 }
 
 async function bin() {
-  const { days, removals } = await get("/api/bin").catch(() => ({ removals: [] }));
+  const { days, removals } = await get("api/bin").catch(() => ({ removals: [] }));
   $("bin").hidden = !removals.length;
   $("bin-line").textContent = `What was removed on this page comes back with its tags and labels, for ${days} days.`;
   $("bin-list").replaceChildren(...removals.map((each) => {
     const more = each.recordings - each.names.length;
     const restore = el("button", { type: "button", class: "small", onclick: () => busy(restore, async () => {
       try {
-        await post("/api/restore", { bin: each.bin });
+        await post("api/restore", { bin: each.bin });
         changed();
         await bin();
       } catch (problem) {
@@ -66,7 +66,7 @@ async function add() {
       const sent = await upload(file, (share) => { $("add-progress").value = (at + share) / files.length; });
       uploads.push(sent.id);
     }
-    await post("/api/jobs", { paths, uploads, tags: Object.fromEntries(pairs) });
+    await post("api/jobs", { paths, uploads, tags: Object.fromEntries(pairs) });
     files = [];
     $("add-files").value = $("add-line").textContent = "";
     watch(changed);

@@ -25,7 +25,7 @@ export function play(hit, given) {
   for (const name of ["player-before", "player-next"]) $(name).hidden = !hooks.step;
   unmark();
   given.from?.setAttribute("data-playing", "");
-  video.src = `/api/videos/${hit.video}/file#t=${hit.start_s}`;
+  video.src = `api/videos/${hit.video}/file#t=${hit.start_s}`;
   start();
   actions(hit);
   timeline(hit, given.text);
@@ -42,7 +42,7 @@ export const isOpen = (name) => moment !== null && (!name || name === nameOf(mom
 
 function actions(hit) {
   const end_s = Math.min(hit.end_s, hit.start_s + MOST_CUT_S);
-  const file = `/api/videos/${hit.video}/span?start_s=${hit.start_s}&end_s=${end_s}`;
+  const file = `api/videos/${hit.video}/span?start_s=${hit.start_s}&end_s=${end_s}`;
   const stem = hit.name.replace(/\.[^.]*$/, "");
   $("player-actions").replaceChildren(
     el("a", { class: "button small", href: file, download: `${stem} ${Math.round(hit.start_s)}-${Math.round(end_s)} s.mp4` }, hit.end_s > end_s ? "Download the first minute" : "Download"),
@@ -68,7 +68,7 @@ function useCut() {
   const end = Math.min(moment.end_s, moment.start_s + MOST_CUT_S);
   Object.assign(moment, { cut: true, offset_s: moment.start_s, stop_s: end });
   $("player-note").textContent = "Browsers do not play this kind of file: this is a cut of the moment.";
-  video.src = `/api/videos/${moment.video}/span?start_s=${moment.start_s}&end_s=${end}`;
+  video.src = `api/videos/${moment.video}/span?start_s=${moment.start_s}&end_s=${end}`;
   caption();
   start();
 }
@@ -134,7 +134,7 @@ async function timeline(hit, text) {
   place.replaceChildren();
   curve = null;
   if (!text) return;
-  const found = await post("/api/timeline", { text, video: hit.video }).catch(() => null); // it plays all the same
+  const found = await post("api/timeline", { text, video: hit.video }).catch(() => null); // it plays all the same
   if (mine !== asked || !found?.end_s) return;
   const curves = found.curves.map((each) => ({
     name: phraseOf(each), windows: each.windows, values: each.probability ?? each.similarity, share: Boolean(each.probability),
@@ -156,7 +156,7 @@ function caption() {
 }
 
 async function loadRows(id) {
-  const found = await get(`/api/videos/${id}/rows`).catch(() => null);
+  const found = await get(`api/videos/${id}/rows`).catch(() => null);
   if (moment?.video !== id) return;
   written = found?.written ?? [];
   caption();

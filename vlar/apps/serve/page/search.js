@@ -131,13 +131,13 @@ async function load() {
     if (view === "all") return await recordings(mine);
     if (view === "map") {
       $("hits").replaceChildren();
-      const found = await made(`/api/map?${filters()}`, mine);
+      const found = await made(`api/map?${filters()}`, mine);
       const map = await loaded(() => import("./map.js"));
       if (mine === asked) map.show(found, { onSelect: (hits, n) => showTiles(hits, `${n} windows chosen.`), like });
       if (mine === asked) $("search-status").textContent = found.points?.length ? `${found.points.length} of ${found.windows} windows. Draw around some to select them.` : "The library is empty.";
       return;
     }
-    const found = await made(`/api/views/${view}?${filters()}`, mine);
+    const found = await made(`api/views/${view}?${filters()}`, mine);
     if (mine !== asked) return;
     const hits = view === "duplicates"
       ? (found.groups ?? []).flatMap((group, at) => group.map((each, n) => ({ ...each, note: n ? `shows the same as ${isolated(group[0].name)}` : `group ${at + 1}` })))
@@ -171,7 +171,7 @@ async function refused(problem) {
   $("search-status").textContent = before ? `Nothing was asked. These are the ${before} of before.` : "";
   const position = problem.body?.position;
   if (problem.status === 400 && typeof position !== "number") {
-    const tests = await Promise.all(state.w.map((text) => get(`/api/facets?where=${encodeURIComponent(text)}`).then(() => null, (wrong) => wrong)));
+    const tests = await Promise.all(state.w.map((text) => get(`api/facets?where=${encodeURIComponent(text)}`).then(() => null, (wrong) => wrong)));
     if (mine !== asked) return;
     const at = tests.findIndex((wrong) => wrong?.status === 400);
     if (at >= 0) {
@@ -205,7 +205,7 @@ function shimmer() {
 
 async function recordings(mine) {
   const query = new URLSearchParams([["offset", offset], ["limit", PAGE], ["sort", state.s || "path"], ...state.w.map((each) => ["where", each])]);
-  const found = await get(`/api/videos?${query}`);
+  const found = await get(`api/videos?${query}`);
   if (mine !== asked) return;
   const hits = found.videos.map((video) => ({ ...video, start_s: 0, end_s: video.duration_s, whole: true }));
   const total = plural(found.total, "recording");
@@ -225,7 +225,7 @@ async function search(mine, least = Number($("least").value)) {
     if (judged.size) Object.assign(body, { yes: rows(true), no: rows(false) });
     else if ($("miss").value) body.miss = Number($("miss").value);
     else if ($("written").checked) body.only = null;
-    const found = await post("/api/query", body);
+    const found = await post("api/query", body);
     if (mine !== asked) return;
     address.remember(text);
     showAnswers(found, least);
@@ -258,7 +258,7 @@ function showJudged(decides = {}) {
     const { dialog, field } = await import("./dialog.js");
     const name = field("concept-name", "Name, which queries write in quotes", { required: true, maxlength: 100, value: /["()[\]]/.test(state.q) ? "" : state.q });
     dialog("Save as a concept", [el("p", {}, `What ${line.firstChild.textContent.split(".")[0]} taught about “${state.q}”.`), name.row], [["Save", async () => {
-      const kept = await post("/api/concepts", { name: name.input.value, text: state.q, yes: rows(true), no: rows(false) });
+      const kept = await post("api/concepts", { name: name.input.value, text: state.q, yes: rows(true), no: rows(false) });
       concepts = [...new Set([...concepts, kept.name])];
       go({ q: `"${kept.name}"`, v: "all", m: "" }, { again: true });
     }]]);
@@ -345,7 +345,7 @@ function openMoment() {
   if (row) return open(row.moment, row);
   const [video, start_s, end_s] = state.m.split("_");
   if (!/^[0-9a-f]{20}$/.test(video) || !(Number(end_s) > Number(start_s))) return;
-  get(`/api/videos/${video}/rows`).then(
+  get(`api/videos/${video}/rows`).then(
     (found) => open({ video, name: found.name, path: found.path, start_s: Number(start_s), end_s: Number(end_s) }, null),
     (problem) => showProblem($("text-problem"), problem),
   );
@@ -403,7 +403,7 @@ export function showKeys(tagKeys) {
 }
 
 async function facets() {
-  const found = await get(`/api/facets?${filters()}`).catch(() => null); // the results name what is wrong
+  const found = await get(`api/facets?${filters()}`).catch(() => null); // the results name what is wrong
   if (!found) return;
   const list = (values) => el("ul", { class: "facet" }, ...values.map((value) => el("li", {}, facet(value))));
   $("facet-list").replaceChildren(...found.facets.map(({ name, values }) =>
@@ -427,9 +427,9 @@ let suggested = [], concepts = [];
 export async function suggest() {
   if (tried) return;
   tried = true;
-  concepts = ((await get("/api/concepts").catch(() => ({}))).concepts ?? []).map((each) => each.name);
+  concepts = ((await get("api/concepts").catch(() => ({}))).concepts ?? []).map((each) => each.name);
   for (let found = { preparing: true }; found.preparing;) {
-    found = await get("/api/suggestions").catch(() => ({}));
+    found = await get("api/suggestions").catch(() => ({}));
     suggested = found.queries ?? [];
     $("tries").classList.add("settled"); // no room is kept for what does not come yet
     tries();

@@ -6,10 +6,10 @@ let markup = null; // elements and style of all of them, once
 let player = null, wanted = null; // the moment that waits for the player: { hit, given }
 
 const styled = () => new Promise((resolve, reject) => document.head.append(
-  el("link", { rel: "stylesheet", href: "/page/sections.css", onload: resolve, onerror: () => reject(new Error("The server does not answer.")) })));
+  el("link", { rel: "stylesheet", href: "page/sections.css", onload: resolve, onerror: () => reject(new Error("The server does not answer.")) })));
 
 async function elements() {
-  const [text] = await Promise.all([fetch("/page/sections.html").then((answer) => answer.text()), styled()]);
+  const [text] = await Promise.all([fetch("page/sections.html").then((answer) => answer.text()), styled()]);
   const parts = new DOMParser().parseFromString(text, "text/html");
   document.querySelector(".views").append(...parts.querySelectorAll("[id^='view-']"));
   document.querySelector(".columns").append(parts.getElementById("player"));

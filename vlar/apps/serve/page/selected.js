@@ -34,7 +34,7 @@ function ask(title, body, buttons) {
 
 export async function tag() {
   const keys = recordings().flatMap((hit) => Object.keys(hit.tags ?? {}));
-  const known = await get("/api/facets").catch(() => ({ facets: [] }));
+  const known = await get("api/facets").catch(() => ({ facets: [] }));
   const facets = known.facets.filter((each) => each.values[0]?.where.length === 1);
   const key = field("tag-key", "Tag", { required: true, maxlength: 100, placeholder: "such as place" }, [...new Set([...keys, ...facets.map((each) => each.name)])]);
   const value = field("tag-value", "Value", { maxlength: 1000 });
@@ -47,7 +47,7 @@ export async function tag() {
     if (!name || text === "") throw new Error("Write a tag and its value.");
     const changes = all.map((hit) => ({ video: hit.video, tags: { [name]: text }, before: hit.tags ? { [name]: hit.tags[name] ?? null } : {} }));
     try {
-      await post("/api/tags", { changes });
+      await post("api/tags", { changes });
     } catch (problem) {
       if (problem.status === 409) abilities.changed("tags"); // somebody else changed it: show what it is now
       throw problem;
@@ -68,7 +68,7 @@ export function remove() {
     [["Remove", async () => {
       let done;
       try {
-        done = await post("/api/remove", { videos: recordings().map((hit) => hit.video) });
+        done = await post("api/remove", { videos: recordings().map((hit) => hit.video) });
       } catch (problem) {
         if (problem.status === 404) abilities.changed("removed"); // one is gone already: show what is there
         throw problem;
@@ -82,7 +82,7 @@ export function remove() {
 function offerUndo({ removed, bin }) {
   const line = $("undo-line"), undo = el("button", { type: "button", class: "small", onclick: () => busy(undo, async () => {
     try {
-      const { restored } = await post("/api/restore", { bin });
+      const { restored } = await post("api/restore", { bin });
       line.textContent = `${plural(restored, "recording")} came back.`;
     } catch (problem) {
       showProblem(line, problem);
@@ -106,7 +106,7 @@ const WORDS = { csv: "Table (CSV)", otio: "Timeline (OTIO)", clips: "Cut clips (
 function exportAll() {
   const spans = () => [...picked.values()].map(({ video, start_s, end_s }) => ({ video, start_s, end_s }));
   ask(() => `Export ${plural(picked.size, "moment")}`, [], abilities.exports.map(({ name, ending }) =>
-    [WORDS[name] ?? name, () => download(`/api/export/${name}`, { spans: spans(), title: document.title }, `vlar.${ending}`)]));
+    [WORDS[name] ?? name, () => download(`api/export/${name}`, { spans: spans(), title: document.title }, `vlar.${ending}`)]));
 }
 
 export { exportAll as export };

@@ -32,7 +32,7 @@ export async function open({ video, name }, given) {
   if (s?.video === video) return draw();
   close();
   const mine = (s = { video, name, segments: [], others: [], visited: new Set(), chosen: null, offered: null, begun: null, done: [], undone: [], saving: false, dirty: false });
-  const found = await get(`/api/videos/${video}/labels`).catch(() => null);
+  const found = await get(`api/videos/${video}/labels`).catch(() => null);
   if (mine !== s || !found) return;
   Object.assign(s, { version: found.version, segments: found.segments, end_s: found.duration_s, known: found.known, forms: found.forms, keys: found.keys, open: {} });
   const left = draft(video);
@@ -104,7 +104,7 @@ async function save(mine) {
     while (mine.dirty) {
       mine.dirty = false;
       say("Saving …");
-      const { version } = await post(`/api/videos/${mine.video}/labels`, { version: mine.version, segments: mine.segments });
+      const { version } = await post(`api/videos/${mine.video}/labels`, { version: mine.version, segments: mine.segments });
       mine.version = version;
     }
     draft(mine.video, null);
@@ -125,7 +125,7 @@ function say(text) {
 // Another page changed the labels meanwhile: nothing is overwritten unless the person says so.
 async function conflict(mine) {
   mine.refused = true;
-  const theirs = await get(`/api/videos/${mine.video}/labels`).catch(() => null);
+  const theirs = await get(`api/videos/${mine.video}/labels`).catch(() => null);
   if (mine !== s || !theirs) return;
   const settle = (work) => () => {
     mine.refused = mine.dirty = false;
@@ -459,6 +459,6 @@ function exportAs() {
   const fps = el("input", { id: "span-fps", type: "number", min: 1, step: "any" });
   dialog("Export labels", [named("Format", form), named("Of", all), named("Frames a second, where the format counts frames", fps)], [["Export", () => {
     const ending = s.forms.find(([name]) => name === form.value)[1];
-    return download("/api/labels/export", { form: form.value, videos: all.value ? null : [s.video], fps: Number(fps.value) || null }, `labels${ending}`);
+    return download("api/labels/export", { form: form.value, videos: all.value ? null : [s.video], fps: Number(fps.value) || null }, `labels${ending}`);
   }]]);
 }

@@ -7,14 +7,14 @@ const SURE = 0.9;
 
 // Asks for a model and labels; gives the track [name, segments].
 export async function fromModel(video, names, add) {
-  const { models } = await get("/api/library");
+  const { models } = await get("api/library");
   const model = el("select", { id: "track-model" }, ...models.map((each) => el("option", { value: each.name }, each.adapted ? each.name : each.model)));
   const labels = field("track-labels", "Labels, with commas; none for those that the model learned", { maxlength: 4000, value: names.join(", ") });
   const clear = () => { labels.input.value = models.find((each) => each.name === model.value).adapted ? "" : names.join(", "); };
   model.addEventListener("change", clear);
   dialog("Answers of a model over this recording", [named("Model", model), labels.row], [["Show as a track", async () => {
     const asked = labels.input.value.split(",").map((each) => each.trim()).filter(Boolean);
-    const found = await post("/api/segments", { video, model: model.value, labels: asked.length ? asked : null });
+    const found = await post("api/segments", { video, model: model.value, labels: asked.length ? asked : null });
     add(`model ${model.value}`, found.segments);
   }]]);
 }
@@ -26,7 +26,7 @@ export function fromFile(video, add) {
     named("File", file)], [["Show as a track", async () => {
     const [chosen] = file.files;
     if (!chosen) throw new Error("Choose a file.");
-    const found = await post("/api/labels/read", { video, name: chosen.name, text: await chosen.text() });
+    const found = await post("api/labels/read", { video, name: chosen.name, text: await chosen.text() });
     if (!found.segments.length) throw new Error(`${isolated(chosen.name)} has no labels.`);
     add(chosen.name, found.segments);
   }]]);
