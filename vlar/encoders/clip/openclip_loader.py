@@ -495,7 +495,7 @@ def _tokens(source: str, model: Any, config: dict[str, Any]) -> Tokens:
         kind, _, folder = source.partition(":")
         if kind != "local-dir":
             folder = str(ready(f"openclip:{source}", tokeniser(name))[0])
-        options: dict[str, Any] = {**text.get("tokenizer_kwargs", {}), "trust_remote_code": False}
+        options: dict[str, Any] = {**text.get("tokenizer_kwargs", {}), **trust.data_only()}
         mode = text.get("tokenizer_mode")
         tokens = HFTokenizer(folder, context_length=length, tokenizer_mode=mode, **options)
         return OpenClipHfTokens(tokens, length)

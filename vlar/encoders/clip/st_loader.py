@@ -276,7 +276,7 @@ def load(
         model = SentenceTransformer(
             str(folder),
             device=str(chosen_device),
-            trust_remote_code=False,
+            **trust.data_only(),
             local_files_only=True,
             model_kwargs={"dtype": pick_dtype(precision), "use_safetensors": True},
         )

@@ -2,11 +2,12 @@
 
 transformers runs Python files of a folder when ``trust_remote_code`` is true, and asks on stdin
 when it is not given. open_clip passes on what the folder's configuration sets. Loaders therefore
-always pass ``trust_remote_code=False``, and a configuration may set known options only.
+always pass the options of `data_only`, and a configuration may set known options only.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -43,6 +44,16 @@ _MODEL = {
 _HF_SETTINGS = ("tokenizer_config.json", "preprocessor_config.json", "processor_config.json")
 _MOST_CONFIG = 16 * MB
 _KERNELS = {"attn_implementation", "_attn_implementation", "experts_implementation"}
+
+
+def data_only() -> dict[str, Any]:
+    """Options of ``from_pretrained`` with which nothing but data is loaded.
+
+    transformers 5.25 and later fetch kernels of the hub and run them, unless the environment says
+    no. So it says no from here to the end of the process: some are fetched with the first answer.
+    """
+    os.environ["USE_HUB_KERNELS"] = "NO"
+    return {"trust_remote_code": False}
 
 
 def check_files(folder: Path, what: str) -> None:

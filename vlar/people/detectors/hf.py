@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from vlar.encoders.clip import trust
 from vlar.errors import ModelError, UsageError
 from vlar.people.base import PERSON, Boxes, Detector
 from vlar.registry import register
@@ -52,7 +53,7 @@ class HubDetector(Detector):
         from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
 
         try:
-            safe = {"trust_remote_code": False}  # else a folder with code is asked about on stdin
+            safe = trust.data_only()
             model = AutoModelForZeroShotObjectDetection.from_pretrained(argument, **safe)
             processor = AutoProcessor.from_pretrained(argument, **safe)
         except (OSError, ValueError, KeyError, ImportError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,11 +11,14 @@ from typing import Any
 
 import pytest
 
-from tests import videos
+from tests import tiny_st, videos
 from tests.refusals import refused
 from tests.unit.encoders.clip import models
+from tests.unit.people.tiny_owl import save_owl
 from vlar.encoders.base import load_encoder
 from vlar.errors import ModelError
+from vlar.generators.backends import LocalModel
+from vlar.people.base import load_detector
 
 REFUSED = "wants to run code that comes with the weights"
 TOKENIZER = """
@@ -164,6 +168,45 @@ def test_a_kernel_of_the_hub_is_refused(tmp_path: Path) -> None:
     models.save_clip(tmp_path)
     edit(tmp_path / "config.json", attn_implementation="someone/kernel")
     refused(ModelError, REFUSED, load_encoder, f"hf:{tmp_path}")
+
+
+def load_local(folder: Path) -> None:
+    local = LocalModel(folder, ("CLIPImageProcessor", "CLIPModel"), "model", "another")
+    with local.use(lambda _, why: ModelError(why)):
+        pass
+
+
+LOADERS = {
+    "an encoder": (models.save_clip, lambda folder: load_encoder(f"hf:{folder}")),
+    "an embedder": (
+        lambda folder: tiny_st.save("clip", folder),
+        lambda folder: load_encoder(f"st:{folder}"),
+    ),
+    "a generator": (models.save_clip, load_local),
+    "a detector": (save_owl, lambda folder: load_detector(f"hf:{folder}")),
+}
+
+
+@pytest.mark.parametrize("kind", LOADERS)
+def test_no_kernel_of_the_hub_is_used_though_the_environment_allows_it(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """transformers 5.25 asks the hub for kernels by default, as it moves a network to a device."""
+    from transformers import PreTrainedModel
+
+    save, load = LOADERS[kind]
+    save(tmp_path / "folder")
+    asked: list[Any] = []
+    monkeypatch.setenv("USE_HUB_KERNELS", "YES")
+    monkeypatch.setattr(
+        PreTrainedModel,
+        "set_use_kernels",
+        lambda _, use, *__, **___: asked.append(use),
+        raising=False,
+    )
+    load(tmp_path / "folder")
+    assert os.environ["USE_HUB_KERNELS"] == "NO"
+    assert not any(asked)
 
 
 @pytest.mark.slow
