@@ -7,6 +7,7 @@ data does not fill; and a small tree of dicts that share their children has no e
 
 from __future__ import annotations
 
+import os
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,16 @@ _MOST_DIRECTORY = 64 * MB
 _MOST_ENTRIES = 200_000
 _SUFFIX = ".pkl"
 _SHARED = 4  # tensors may share their data, as tied weights do; not without end
+
+
+def data_only() -> dict[str, Any]:
+    """Options of ``from_pretrained`` with which nothing but data is loaded.
+
+    transformers 5.25 and later fetch kernels of the hub and run them, unless the environment
+    forbids it. That lasts to the end of the process: some are fetched with the first answer.
+    """
+    os.environ["USE_HUB_KERNELS"] = "NO"
+    return {"trust_remote_code": False}
 
 
 def check_archive(path: Path) -> bool:

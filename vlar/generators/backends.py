@@ -12,10 +12,9 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from vlar.encoders.clip import trust
 from vlar.encoders.spec import missing_library
 from vlar.errors import ModelError, UsageError, VlarError
-from vlar.files import resources
+from vlar.files import checkpoints, resources
 from vlar.files.reading import folder_stamp
 from vlar.files.replacing import replacing
 from vlar.types import JsonDict
@@ -82,7 +81,7 @@ class LocalModel:
     def _load(self) -> tuple[Any, Any]:
         folder = str(self.folder)
         # A folder of weights is data: its Python files never run, and nothing asks on stdin.
-        options: JsonDict = {"local_files_only": True, **trust.data_only()}
+        options: JsonDict = {"local_files_only": True, **checkpoints.data_only()}
         try:
             transformers = importlib.import_module("transformers")
             reader_class, model_class = (getattr(transformers, name) for name in self._classes)

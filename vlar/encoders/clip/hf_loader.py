@@ -27,6 +27,7 @@ from vlar.encoders.download import ready
 from vlar.encoders.hub_source import of_transformers
 from vlar.encoders.spec import INT8, missing_library, other_kind
 from vlar.errors import ModelError, UnknownNameError
+from vlar.files.checkpoints import data_only
 
 FRAMES, CLIPS, ORDERED = "frames", "clips", "ordered"
 _USUAL_SCALE = 100.0  # where a model states none: CLIP's, to which most trainings are clamped
@@ -312,7 +313,7 @@ def read_source(target: str, given: Mapping[str, str], *, random_init: bool) -> 
     folder = _folder(target, {**given, "random_init": str(random_init)})
     trust.check_files(folder, f"hf:{target}")
     trust.check_hf_config(folder / "config.json", f"hf:{target}")
-    options = {"local_files_only": True, **trust.data_only()}
+    options = {"local_files_only": True, **data_only()}
     with clear_errors(target):
         config = AutoConfig.from_pretrained(str(folder), **options)
     return WeightSource(target, str(folder), options, config)
@@ -479,7 +480,7 @@ def weights(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             if hasattr(loader, "from_config"):
-                return loader.from_config(source.config, **trust.data_only(), **more)
+                return loader.from_config(source.config, **data_only(), **more)
             return loader(source.config)
     model, told = loader.from_pretrained(
         source.place, output_loading_info=True, **source.options, **more

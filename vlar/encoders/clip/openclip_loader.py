@@ -28,6 +28,7 @@ from vlar.encoders.download import ready
 from vlar.encoders.hub_source import Hub, tokeniser
 from vlar.encoders.spec import INT8, missing_library
 from vlar.errors import ModelError, UnknownNameError
+from vlar.files.checkpoints import data_only
 from vlar.files.reading import MB, parse_json, read_file
 
 
@@ -495,7 +496,7 @@ def _tokens(source: str, model: Any, config: dict[str, Any]) -> Tokens:
         kind, _, folder = source.partition(":")
         if kind != "local-dir":
             folder = str(ready(f"openclip:{source}", tokeniser(name))[0])
-        options: dict[str, Any] = {**text.get("tokenizer_kwargs", {}), **trust.data_only()}
+        options: dict[str, Any] = {**text.get("tokenizer_kwargs", {}), **data_only()}
         mode = text.get("tokenizer_mode")
         tokens = HFTokenizer(folder, context_length=length, tokenizer_mode=mode, **options)
         return OpenClipHfTokens(tokens, length)

@@ -26,6 +26,7 @@ from vlar.encoders.hub_source import Hub
 from vlar.encoders.memory import FRAMES, in_parts
 from vlar.encoders.spec import INT8, missing_library, other_kind
 from vlar.errors import ModelError
+from vlar.files.checkpoints import data_only
 from vlar.types import Float32, Float64, UInt8
 
 MODULES, CONFIG = "modules.json", "config.json"
@@ -276,7 +277,7 @@ def load(
         model = SentenceTransformer(
             str(folder),
             device=str(chosen_device),
-            **trust.data_only(),
+            **data_only(),
             local_files_only=True,
             model_kwargs={"dtype": pick_dtype(precision), "use_safetensors": True},
         )

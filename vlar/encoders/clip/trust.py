@@ -7,7 +7,6 @@ always pass the options of `data_only`, and a configuration may set known option
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -44,16 +43,6 @@ _MODEL = {
 _HF_SETTINGS = ("tokenizer_config.json", "preprocessor_config.json", "processor_config.json")
 _MOST_CONFIG = 16 * MB
 _KERNELS = {"attn_implementation", "_attn_implementation", "experts_implementation"}
-
-
-def data_only() -> dict[str, Any]:
-    """Options of ``from_pretrained`` with which nothing but data is loaded.
-
-    transformers 5.25 and later fetch kernels of the hub and run them, unless the environment says
-    no. So it says no from here to the end of the process: some are fetched with the first answer.
-    """
-    os.environ["USE_HUB_KERNELS"] = "NO"
-    return {"trust_remote_code": False}
 
 
 def check_files(folder: Path, what: str) -> None:

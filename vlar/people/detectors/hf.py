@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from vlar.encoders.clip import trust
 from vlar.errors import ModelError, UsageError
+from vlar.files.checkpoints import data_only
 from vlar.people.base import PERSON, Boxes, Detector
 from vlar.registry import register
 from vlar.types import Float64, UInt8
@@ -53,7 +53,7 @@ class HubDetector(Detector):
         from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
 
         try:
-            safe = trust.data_only()
+            safe = data_only()
             model = AutoModelForZeroShotObjectDetection.from_pretrained(argument, **safe)
             processor = AutoProcessor.from_pretrained(argument, **safe)
         except (OSError, ValueError, KeyError, ImportError) as error:
