@@ -209,6 +209,25 @@ def _model(method: str, name: str = "m") -> Callable[[Path, Path], None]:
     return prepare
 
 
+def _config(work: Path, files: Path) -> Path:
+    """A configuration of one epoch, next to the model that it makes."""
+    path = work / "train.toml"
+    path.write_text(
+        f'model = "{MODEL}"\nmethod = "temporal"\ntrain = "{files / "support"}"\n'
+        'out = "models/t"\nsave_every = 1\n[training]\nepochs = 1\nbatch = 4\n'
+    )
+    return path
+
+
+def _trained(work: Path) -> State:
+    """State of a trained model; a resumed training reports other facts of its run."""
+    folder = work / "models" / "t"
+    if not folder.exists():
+        return {}
+    weights = b"".join(file.read_bytes() for file in sorted(folder.glob("*.safetensors")))
+    return {"model": hashlib.sha256(weights).hexdigest()[:12]}
+
+
 def _calibrated(work: Path, files: Path) -> None:
     _model("prototype")(work, files)
     shutil.copytree(work / "models" / "m", work / "models" / "c")
@@ -288,6 +307,9 @@ COMMANDS: dict[str, Command] = {
             "--method", "prototype", "--force",
         ),
         _model_state("m"), (),
+    ),
+    "train": Command(
+        _config, lambda w, _: vlar("train", w / "train.toml", "--force"), _trained, ()
     ),
     "calibrate --force": Command(
         _calibrated,

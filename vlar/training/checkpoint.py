@@ -6,7 +6,6 @@ previous one stays until the new one is complete. Only data is unpickled.
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -48,7 +47,10 @@ def save(folder: Path, step: int, state: dict[str, Any]) -> None:
     with explained(TrainingError, f"cannot write a checkpoint to {folder}", fix):
         folder.mkdir(parents=True, exist_ok=True)
         with replacing(folder / f"step-{step:08d}.pt") as part, part.open("wb") as stream:
-            torch.save(state, stream)
+            try:
+                torch.save(state, stream)
+            except RuntimeError as error:  # torch's writer, on a disk that is full
+                raise OSError("torch could not write its file") from error
         for old in _found(folder)[:-_N_NEWEST]:
             old.unlink(missing_ok=True)
 
@@ -68,14 +70,6 @@ def load(folder: Path) -> dict[str, Any] | None:
     if files:
         raise TrainingError(f"no checkpoint in {folder} can be read; remove it to start over")
     return None
-
-
-def remove(folder: Path) -> None:
-    """Remove the checkpoints, and the folder if nothing else is in it."""
-    for file in (*_found(folder), *folder.glob(".step-*")):
-        file.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):
-        folder.rmdir()
 
 
 def written(failed: Mapping[int, Failure]) -> dict[int, tuple[str, str, str]]:

@@ -27,7 +27,6 @@ from vlar.model.label_heads import label_tree
 from vlar.model.method import AdaptTask, Method
 from vlar.model.model import Model, load
 from vlar.model.requests import SYNONYMS, find_unlabelled
-from vlar.training import checkpoint
 from vlar.training.checkpoint import CheckpointConfig
 from vlar.training.config import NO_LOG, TrainConfig
 from vlar.training.distributed import ALONE, Processes
@@ -160,8 +159,10 @@ def run(
     model = Model.of(remembering(fitted, base, examples.items, loaded.learned))
     processes.wait()  # nobody reads the cache any more
     if processes.first:
-        work.mkdir(exist_ok=True)
-        (work / _FINISHED).touch()
+        fix = "the checkpoints stay: make room and run the same command again"
+        with explained(TrainingError, f"cannot write to {work}", fix):
+            work.mkdir(exist_ok=True)
+            (work / _FINISHED).touch()
         model.save(config.out, replace=replace)
         _clean(work)
     return model
@@ -327,12 +328,12 @@ def _clean_saved(model: Path, work: Path) -> None:
 
 
 def _clean(work: Path) -> None:
-    checkpoint.remove(work / "steps")
-    shutil.rmtree(work / "features", ignore_errors=True)
+    for name in ("steps", "features"):
+        shutil.rmtree(work / name, ignore_errors=True)
     _remove_mark(work)
 
 
 def _remove_mark(work: Path) -> None:
-    (work / _FINISHED).unlink(missing_ok=True)
     with contextlib.suppress(OSError):
+        (work / _FINISHED).unlink(missing_ok=True)
         work.rmdir()  # stays where curves were written

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from vlar import registry
 from vlar.errors import UsageError
+from vlar.types import UInt8
 
 SEVERITIES = (1, 2, 3, 4, 5)
 
@@ -70,6 +71,20 @@ class Corruption(ABC):
             raise UsageError(f"frames to corrupt must have the shape (T, H, W, 3), got {shape}")
         if samples.dtype != np.uint8:
             raise UsageError(f"frames to corrupt must be uint8 (0 to 255), got {samples.dtype}")
+
+
+class FrameCorruption(Corruption):
+    """A corruption of each frame by itself, so that memory stays that of one frame."""
+
+    @abstractmethod
+    def change(self, frame: UInt8, level: float, random: np.random.Generator) -> UInt8:
+        """Corrupt a frame, (H, W, 3)."""
+
+    def apply(self, frames: UInt8, level: float, random: np.random.Generator) -> UInt8:
+        result = np.empty_like(frames)
+        for number, frame in enumerate(frames):
+            result[number] = self.change(frame, level, random)
+        return result
 
 
 def names_for(modality: str) -> list[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vlar.evaluation.corruptions.base import Corruption
+from vlar.evaluation.corruptions.base import Corruption, FrameCorruption
 from vlar.registry import register
 from vlar.types import Float32, UInt8
 
@@ -132,22 +132,19 @@ def _bytes(pictures: Tensor) -> UInt8:
 
 
 @register("corruption", "resolution")
-class Resolution(Corruption):
+class Resolution(FrameCorruption):
     """Fewer pixels, enlarged to the old size; ``levels`` are the factor on both sides."""
 
     family = "camera"
     levels = (1.5, 2.5, 4.0, 6.0, 9.0)
 
-    def apply(self, frames: UInt8, level: float, random: np.random.Generator) -> UInt8:
+    def change(self, frame: UInt8, level: float, random: np.random.Generator) -> UInt8:
         from PIL import Image
 
-        height, width = frames.shape[1:3]
+        height, width = frame.shape[:2]
         small = (max(1, round(width / level)), max(1, round(height / level)))
-        result = np.empty_like(frames)
-        for number, frame in enumerate(frames):
-            coarse = Image.fromarray(frame).resize(small, Image.Resampling.BOX)
-            result[number] = np.asarray(coarse.resize((width, height), Image.Resampling.BILINEAR))
-        return result
+        coarse = Image.fromarray(frame).resize(small, Image.Resampling.BOX)
+        return np.asarray(coarse.resize((width, height), Image.Resampling.BILINEAR))
 
 
 @register("corruption", "rotation")

@@ -10,7 +10,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from vlar.evaluation.corruptions.base import Corruption
+from vlar.evaluation.corruptions.base import Corruption, FrameCorruption
 from vlar.registry import register
 from vlar.types import UInt8
 
@@ -50,21 +50,18 @@ class BitErrors(Corruption):
 
 
 @register("corruption", "jpeg")
-class Jpeg(Corruption):
+class Jpeg(FrameCorruption):
     """Each frame as JPEG; ``levels`` are its quality (100 is the best)."""
 
     family = "codec"
     levels = (40.0, 24.0, 14.0, 8.0, 4.0)
 
-    def apply(self, frames: UInt8, level: float, random: np.random.Generator) -> UInt8:
+    def change(self, frame: UInt8, level: float, random: np.random.Generator) -> UInt8:
         from PIL import Image
 
-        result = np.empty_like(frames)
-        for number, frame in enumerate(frames):
-            file = io.BytesIO()
-            Image.fromarray(frame).save(file, "JPEG", quality=int(level))
-            result[number] = np.asarray(Image.open(file).convert("RGB"))
-        return result
+        file = io.BytesIO()
+        Image.fromarray(frame).save(file, "JPEG", quality=int(level))
+        return np.asarray(Image.open(file).convert("RGB"))
 
 
 def _encoded(frames: UInt8, crf: int) -> tuple[list[bytes], bytes]:

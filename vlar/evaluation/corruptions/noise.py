@@ -4,55 +4,45 @@ from __future__ import annotations
 
 import numpy as np
 
-from vlar.evaluation.corruptions.base import Corruption
+from vlar.evaluation.corruptions.base import Corruption, FrameCorruption
 from vlar.registry import register
 from vlar.types import Float32, UInt8
 
 
 @register("corruption", "gaussian-noise")
-class GaussianNoise(Corruption):
+class GaussianNoise(FrameCorruption):
     """Normal noise; ``levels`` are standard deviations as a share of the full range."""
 
     family = "noise"
     levels = (0.04, 0.08, 0.14, 0.22, 0.34)
 
-    def apply(self, frames: UInt8, level: float, random: np.random.Generator) -> UInt8:
-        """Corrupt frame by frame, so that memory stays that of one frame."""
-        noisy = np.empty_like(frames)
-        for number, frame in enumerate(frames):
-            noise = random.standard_normal(frame.shape, dtype=np.float32)
-            noisy[number] = _to_bytes(frame + 255 * level * noise)
-        return noisy
+    def change(self, frame: UInt8, level: float, random: np.random.Generator) -> UInt8:
+        noise = random.standard_normal(frame.shape, dtype=np.float32)
+        return _to_bytes(frame + 255 * level * noise)
 
 
 @register("corruption", "shot-noise")
-class ShotNoise(Corruption):
+class ShotNoise(FrameCorruption):
     """Poisson noise; ``levels`` are the photons that a white pixel receives."""
 
     family = "noise"
     levels = (60.0, 25.0, 12.0, 5.0, 2.5)
 
-    def apply(self, frames: UInt8, level: float, random: np.random.Generator) -> UInt8:
-        noisy = np.empty_like(frames)
-        for number, frame in enumerate(frames):
-            noisy[number] = _to_bytes(random.poisson(frame / 255 * level) / level * 255)
-        return noisy
+    def change(self, frame: UInt8, level: float, random: np.random.Generator) -> UInt8:
+        return _to_bytes(random.poisson(frame / 255 * level) / level * 255)
 
 
 @register("corruption", "impulse-noise")
-class ImpulseNoise(Corruption):
+class ImpulseNoise(FrameCorruption):
     """Salt and pepper; ``levels`` are the share of values that become 0 or 255."""
 
     family = "noise"
     levels = (0.02, 0.05, 0.1, 0.18, 0.3)
 
-    def apply(self, frames: UInt8, level: float, random: np.random.Generator) -> UInt8:
-        noisy = np.empty_like(frames)
-        for number, frame in enumerate(frames):
-            hit = random.random(frame.shape, dtype=np.float32) < level
-            salt = 255 * random.integers(0, 2, frame.shape, dtype=np.uint8)
-            noisy[number] = np.where(hit, salt, frame)
-        return noisy
+    def change(self, frame: UInt8, level: float, random: np.random.Generator) -> UInt8:
+        hit = random.random(frame.shape, dtype=np.float32) < level
+        salt = 255 * random.integers(0, 2, frame.shape, dtype=np.uint8)
+        return np.where(hit, salt, frame)
 
 
 def _to_bytes(values: np.ndarray) -> UInt8:
