@@ -174,6 +174,7 @@ def test_second_writer_is_refused_and_readers_are_not(
     folder: Path, model: FakeModel, clips: list[Path]
 ):
     with writer_lock(folder):
+        assert [file.name for file in folder.glob("writer*")] == ["writer.lock"]
         error = refused(LibraryLockedError, "", Library(folder, model).add, clips)
         one_line(error, folder, "another process")
         refused(LibraryLockedError, "", Library(folder, model).remove, clips[0])

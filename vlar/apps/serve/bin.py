@@ -67,6 +67,7 @@ class Bin:
         Raises:
             ServeError: 404 where the bin has it no more.
             LibraryError: the library has another model by now.
+            OSError: they are back, and the removal could not be deleted; call it again.
         """
         self._library.require_writable()
         with self._lock:
@@ -88,10 +89,11 @@ class Bin:
         oldest_s = time.time() - KEPT_DAYS * 86400
         if abs(time.time() - time.monotonic() - self._since_s) > _MOST_JUMP_S:
             oldest_s = 0  # the clock was set while the server ran: nothing is deleted by it
-        self._delete(*(f for f in self._folders() if int(f.name[:10]) < oldest_s))
+        with suppress(OSError):  # the next call tries again
+            self._delete(*(f for f in self._folders() if int(f.name[:10]) < oldest_s))
 
     def _delete(self, *folders: Path) -> None:
         """Delete removals, and what a killed process was making or deleting."""
-        with suppress(OSError), work_folder(self._folder) as work:
+        with work_folder(self._folder) as work:
             for folder in folders:
                 folder.replace(work / folder.name)

@@ -151,6 +151,7 @@ def writer_lock(folder: Path) -> Generator[None, None, None]:
         raise _lock_refused(folder, error) from error
     try:
         try:
+            connection.execute("PRAGMA journal_mode = MEMORY")  # no file that could stay
             connection.execute("BEGIN EXCLUSIVE")
         except sqlite3.Error as error:
             raise _lock_refused(folder, error) from error

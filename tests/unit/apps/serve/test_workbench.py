@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -29,6 +30,10 @@ from .conftest import Served
 from .test_http import post, refused
 
 UNIT = np.eye(DIM, dtype=np.float32)[0]
+
+
+def full_disk(*_: object):
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def get(served: Served, path: str, **query):
@@ -180,7 +185,10 @@ def test_a_removed_recording_is_named_in_an_open_page(
         30,
         [["<b>gone *.mp4"]],
     )
-    assert post(served, "restore", bin=removal["bin"]).json() == {"restored": 1}
+    with monkeypatch.context() as patch:  # a removal that cannot be deleted is not told as done
+        patch.setattr("vlar.apps.serve.bin.work_folder", full_disk)
+        refused(post(served, "restore", bin=removal["bin"]), 507, "full")
+    assert post(served, "restore", bin=removal["bin"]).json() == {"restored": 0}
     assert value_of(served, "<b>gone") == {"a": "b"}
     assert get(served, f"videos/{video}/rows").json()["rows"]
     refused(post(served, "restore", bin=removal["bin"]), 404, "30 days")
