@@ -47,7 +47,7 @@ MEASURED = {
     "decode_720p": Figure(0.944 / 10, "CPU s a second of video", "1280 x 720, the same"),
     "decode_1080p": Figure(10.576 / 60, "CPU s a second of video", "1920 x 1080, the same, one run"),
     "database": Figure(1137, "bytes a row", "SQLite, 512 numbers in float16: `benchmarks/library_scale.py --rows 5000000`"),
-    "cache_flat": Figure(2048, "bytes a row", "`flat`, 4 D ([library](library.md))"),
+    "cache_flat": Figure(2048, "bytes a row", "`flat`, 4 D ([engines](engines.md))"),
     "cache_ivf": Figure(2209 - 1137, "bytes a row", "`ivf` at 1,000,000 rows: 2209 with the database"),
     "cache_sq8": Figure(555, "bytes a row", "`ivf-sq8` at 5,000,000 rows"),
     "query_flat": Figure(11.8e-3, "CPU s a query", "`flat`, 100,000 rows, one thread"),

@@ -36,7 +36,6 @@ LONGER = {
     "exchange.md": 4000,
     "fewshot.md": 4100,
     "figures.md": 2900,
-    "library.md": 7200,
     "protocols.md": 4900,
     "query.md": 4700,
     "scale.md": 4800,

@@ -265,8 +265,9 @@ def test_a_changed_figure_changes_the_page(monkeypatch: pytest.MonkeyPatch):
     assert MODEL.per_million() not in page
 
 
-def test_measured_sizes_are_those_of_the_library_page():
-    text = (ROOT / "docs" / "library.md").read_text("utf-8")
+def test_measured_sizes_are_those_of_the_pages_of_a_library():
+    pages = (ROOT / "docs" / name for name in ("library.md", "engines.md"))
+    text = "".join(page.read_text("utf-8") for page in pages)
     for words in ("2209", "555 / 1137", "205 s", "8.0 ms", "18.6 ms", "11.8 ms", "take 136 s"):
         assert words in text, words
     assert MODEL.value("cache_ivf") + MODEL.value("database") == 2209
