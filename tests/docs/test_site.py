@@ -38,7 +38,6 @@ LONGER = {
     "figures.md": 2900,
     "protocols.md": 4900,
     "query.md": 4700,
-    "scale.md": 4800,
     "second_opinion.md": 2600,
     "security.md": 4400,
     "sensors.md": 5000,
