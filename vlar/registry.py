@@ -186,7 +186,7 @@ KINDS: dict[str, Kind] = {
         _kind("backend", "library", "library.backends:Backend", "library"),
         _kind("engine", "library.engines", "library.engines.base:Engine", "engines"),
         _kind("runner", "library.ingest.runners", "library.ingest.runners.base:Runner", "scale"),
-        _kind("reranker", "library.query", "library.query.rerankers:Reranker", "query"),
+        _kind("reranker", "library.query", "library.query.rerankers:Reranker", "ranking"),
         _kind(
             "dataset", "evaluation.datasets", "evaluation.datasets.base:DatasetLayout", "protocols"
         ),

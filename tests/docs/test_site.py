@@ -37,7 +37,6 @@ LONGER = {
     "fewshot.md": 4100,
     "figures.md": 2900,
     "protocols.md": 4900,
-    "query.md": 4700,
     "second_opinion.md": 2600,
     "security.md": 4400,
     "sensors.md": 5000,
@@ -182,8 +181,8 @@ ASKED = {
     "S3": "scale",
     "audio": "sensors",
     "Docker": "serve",
-    "speech": "query",
-    "OCR": "query",
+    "speech": "written_words",
+    "OCR": "written_words",
     "install": "index",
     "languages": "choosing figures text",
 }
