@@ -1,12 +1,12 @@
-"""Cost of a library of 100,000 to 1,000,000,000 rows: the tables of docs/scale.md, word for word.
+"""Cost of a library of 100,000 to 1,000,000,000 rows: tables of docs/planning.md, word for word.
 
     python benchmarks/scale_model.py                 # prints all tables
-    python benchmarks/scale_model.py --write         # writes them into docs/scale.md
+    python benchmarks/scale_model.py --write         # writes them into the pages
 
 Nothing is measured here. Measured figures stand in ``MEASURED`` with their sources, figures of
 data sheets and of other projects' documentation in ``ASSUMED``; the rest is arithmetic, and a
-simulation of workers that die (``simulate``), which the script of ``benchmarks/results/scale_check.json`` compares with
-real processes that are killed.
+simulation of workers that die (``simulate``, for docs/worker_failures.md), which the script of
+``benchmarks/results/scale_check.json`` compares with real processes that are killed.
 """
 
 # ruff: noqa: E501 - sources and heads of tables are one line each
@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "scale.md"
+DOCS = Path(__file__).resolve().parents[1] / "docs"
 MILLION, HOUR, GB = 1_000_000, 3600.0, 1e9
 _LEARNED_FROM = 400  # windows that teach the map of ``vlar index upgrade --lazy``
 DECADES = [10**power for power in range(5, 10)]
@@ -47,7 +47,7 @@ MEASURED = {
     "decode_720p": Figure(0.944 / 10, "CPU s a second of video", "1280 x 720, the same"),
     "decode_1080p": Figure(10.576 / 60, "CPU s a second of video", "1920 x 1080, the same, one run"),
     "database": Figure(1137, "bytes a row", "SQLite, 512 numbers in float16: `benchmarks/library_scale.py --rows 5000000`"),
-    "cache_flat": Figure(2048, "bytes a row", "`flat`, 4 D ([library](library.md))"),
+    "cache_flat": Figure(2048, "bytes a row", "`flat`, 4 D ([engines](engines.md))"),
     "cache_ivf": Figure(2209 - 1137, "bytes a row", "`ivf` at 1,000,000 rows: 2209 with the database"),
     "cache_sq8": Figure(555, "bytes a row", "`ivf-sq8` at 5,000,000 rows"),
     "query_flat": Figure(11.8e-3, "CPU s a query", "`flat`, 100,000 rows, one thread"),
@@ -585,34 +585,37 @@ def innocent() -> str:
 
 
 TABLES = {
-    "inputs": inputs,
-    "per-million": per_million,
-    "decades": decades,
-    "indexes": indexes,
-    "breaking": breaking,
-    "new-model": new_model,
-    "failures": failures,
-    "innocent": innocent,
+    "planning.md": {
+        "inputs": inputs,
+        "per-million": per_million,
+        "decades": decades,
+        "indexes": indexes,
+        "breaking": breaking,
+        "new-model": new_model,
+    },
+    "worker_failures.md": {"failures": failures, "innocent": innocent},
 }
 
 
-def filled(page: str) -> str:
-    """The page with every table between its marks replaced."""
-    for name, make in TABLES.items():
+def filled(page: str, text: str) -> str:
+    """Text of a page with every table between its marks replaced."""
+    for name, make in TABLES[page].items():
         marks = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.S)
-        assert len(marks.findall(page)) == 1, f"docs/scale.md has no place for the table {name!r}"
-        page = marks.sub(lambda found, make=make: f"{found[1]}{make()}\n\n{found[2]}", page)
-    return page
+        assert len(marks.findall(text)) == 1, f"docs/{page} has no place for the table {name!r}"
+        text = marks.sub(lambda found, make=make: f"{found[1]}{make()}\n\n{found[2]}", text)
+    return text
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", action="store_true", help="write the tables into docs/scale.md")
+    parser.add_argument("--write", action="store_true", help="write the tables into the pages")
     if parser.parse_args().write:
-        PAGE.write_text(filled(PAGE.read_text("utf-8")), "utf-8")
+        for page in TABLES:
+            (DOCS / page).write_text(filled(page, (DOCS / page).read_text("utf-8")), "utf-8")
         return
-    for name, make in TABLES.items():
-        print(f"{name}\n\n{make()}\n")
+    for tables in TABLES.values():
+        for name, make in tables.items():
+            print(f"{name}\n\n{make()}\n")
 
 
 if __name__ == "__main__":

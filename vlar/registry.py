@@ -184,9 +184,9 @@ KINDS: dict[str, Kind] = {
             "self:MODEL, local:FOLDER or openai:MODEL",
         ),
         _kind("backend", "library", "library.backends:Backend", "library"),
-        _kind("engine", "library.engines", "library.engines.base:Engine", "library"),
+        _kind("engine", "library.engines", "library.engines.base:Engine", "engines"),
         _kind("runner", "library.ingest.runners", "library.ingest.runners.base:Runner", "scale"),
-        _kind("reranker", "library.query", "library.query.rerankers:Reranker", "query"),
+        _kind("reranker", "library.query", "library.query.rerankers:Reranker", "ranking"),
         _kind(
             "dataset", "evaluation.datasets", "evaluation.datasets.base:DatasetLayout", "protocols"
         ),

@@ -1,6 +1,6 @@
 """The value of a query on every window of a library: probabilities combined by its operators.
 
-For windows ``i`` with a value from 0 to 1 of each phrase (docs/query.md has the full rule):
+For windows ``i`` with a value from 0 to 1 of each phrase (docs/ranking.md has the full rule):
 
 - ``A AND B``: the product ``a(i) b(i)``; ``A OR B``: ``1 - (1 - a(i)) (1 - b(i))``; ``NOT A``:
   ``1 - a(i)``. A weight ``w`` counts a part ``w`` times: ``a(i)^w``, and in an OR

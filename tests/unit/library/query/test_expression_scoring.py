@@ -33,7 +33,7 @@ Span = tuple[int, float, float, float]  # video, start_s, end_s, value
 
 
 class Reference:
-    """The rule of docs/query.md, one window at a time."""
+    """The rule of docs/ranking.md, one window at a time."""
 
     def __init__(self, rows: list[Row], value: dict[Leaf, list[float]]) -> None:
         self.rows, self.value = rows, value
