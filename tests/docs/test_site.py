@@ -42,7 +42,6 @@ LONGER = {
     "scale.md": 4800,
     "second_opinion.md": 2600,
     "security.md": 4400,
-    "sensors.md": 5000,
     "serve.md": 3900,
 }
 
