@@ -37,7 +37,6 @@ LONGER = {
     "fewshot.md": 4100,
     "figures.md": 2900,
     "library.md": 7200,
-    "protocols.md": 4900,
     "query.md": 4700,
     "scale.md": 4800,
     "second_opinion.md": 2600,
