@@ -150,7 +150,7 @@ KINDS: dict[str, Kind] = {
         ),
         _kind("head", "heads", "heads.base:ModelHead", "extending"),
         _kind("fewshot", "heads.fewshot", "heads.fewshot.base:FewShotHead", "fewshot"),
-        _kind("rejector", "heads", "heads.reject:Rejector", "fewshot"),
+        _kind("rejector", "heads", "heads.reject:Rejector", "rejectors"),
         _kind("objective", "training", "training.objectives:Objective", "objectives"),
         _kind("learner", "training", "training.learners:Learner", "training"),
         _kind("recipe", "training", "training.hyperparameters:Hyperparameters", "training"),

@@ -33,7 +33,6 @@ MOST_WORDS = 2500
 # Words of pages that are too long yet: a page is cut, and its number goes down or out.
 LONGER = {
     "exchange.md": 4000,
-    "fewshot.md": 4100,
     "figures.md": 2900,
     "library.md": 7200,
     "query.md": 4700,
