@@ -150,7 +150,7 @@ KINDS: dict[str, Kind] = {
         ),
         _kind("head", "heads", "heads.base:ModelHead", "extending"),
         _kind("fewshot", "heads.fewshot", "heads.fewshot.base:FewShotHead", "fewshot"),
-        _kind("rejector", "heads", "heads.reject:Rejector", "fewshot"),
+        _kind("rejector", "heads", "heads.reject:Rejector", "rejectors"),
         _kind("objective", "training", "training.objectives:Objective", "objectives"),
         _kind("learner", "training", "training.learners:Learner", "training"),
         _kind("recipe", "training", "training.hyperparameters:Hyperparameters", "training"),
@@ -188,7 +188,7 @@ KINDS: dict[str, Kind] = {
         _kind("runner", "library.ingest.runners", "library.ingest.runners.base:Runner", "scale"),
         _kind("reranker", "library.query", "library.query.rerankers:Reranker", "ranking"),
         _kind(
-            "dataset", "evaluation.datasets", "evaluation.datasets.base:DatasetLayout", "protocols"
+            "dataset", "evaluation.datasets", "evaluation.datasets.base:DatasetLayout", "datasets"
         ),
         _kind(
             "protocol", "evaluation.protocols", "evaluation.protocols.base:Protocol", "protocols"
@@ -197,9 +197,9 @@ KINDS: dict[str, Kind] = {
             "corruption",
             "evaluation.corruptions",
             "evaluation.corruptions.base:Corruption",
-            "protocols",
+            "corruptions",
         ),
-        _kind("attack", "evaluation.attacks", "evaluation.attacks.base:Attack", "protocols"),
+        _kind("attack", "evaluation.attacks", "evaluation.attacks.base:Attack", "attacks"),
     )
 }
 

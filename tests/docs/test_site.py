@@ -32,14 +32,10 @@ GROUPS = ["Use it", "Train and research", "Operate and extend"]
 MOST_WORDS = 2500
 # Words of pages that are too long yet: a page is cut, and its number goes down or out.
 LONGER = {
-    "domains.md": 4300,
     "exchange.md": 4000,
-    "fewshot.md": 4100,
     "figures.md": 2900,
-    "protocols.md": 4900,
     "second_opinion.md": 2600,
     "security.md": 4400,
-    "sensors.md": 5000,
     "serve.md": 3900,
 }
 

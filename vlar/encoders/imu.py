@@ -51,7 +51,7 @@ class ImuEncoder(AttributeWords):
 
     name = "imu"
     modality = "imu"
-    few_words = True  # docs/sensors.md: 6 % right among 27 labels
+    few_words = True  # docs/sensor_figures.md: 6 % right among 27 labels
     n_frames = 256
     fixed_rows = 64
     longest_s = 20.0

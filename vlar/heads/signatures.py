@@ -421,7 +421,7 @@ def _cosine_transform(x: Floats) -> Floats:
 _KINDS: tuple[tuple[str, str | None], ...] = (
     # Chosen on the half of ESC-10 that teaches (evals/results/sounds.json).
     ("statistics", "statistics"),
-    # Chosen on skeletons, IMU and sound with results of both halves in view (docs/sensors.md).
+    # Chosen on skeletons, IMU and sound, both halves in view (docs/sensor_figures.md).
     ("course+spread+speed+attributes", "signal"),
     ("course+spread+speed+attributes+spectrum", "signal"),
     ("course+spread+speed+level", "signal"),

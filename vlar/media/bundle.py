@@ -67,7 +67,7 @@ def bundle_parts(path: Path) -> dict[str, BundlePart]:
         reason = getattr(error, "strerror", None) or str(error)
         raise DecodeError(
             f'{path}: not a readable bundle: {reason}; write {{"SENSOR": "FILE", ...}}, see '
-            "docs/sensors.md"
+            "docs/bundles.md"
         ) from error
     first = next(iter(parts.values())).offset_s
     return {

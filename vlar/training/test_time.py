@@ -1,7 +1,7 @@
 """Adaptation of a model to a stream while it is answered, one unlabelled recording at a time.
 
 ViTTA (Lin et al., "Video test-time adaptation for action recognition", CVPR 2023): the moments of
-the norms are drawn back to those of the training clips (docs/domains.md).
+the norms are drawn back to those of the training clips (docs/streams.md).
 """
 
 from __future__ import annotations

@@ -429,7 +429,7 @@ def licence(source: WeightSource, random_init: bool) -> str:
 def processor_of(source: WeightSource) -> dict[str, Any]:
     """The settings of the image processor; of the video processor where that is the only one."""
     try:
-        processor = AutoImageProcessor.from_pretrained(source.place, **source.options)
+        processor: Any = AutoImageProcessor.from_pretrained(source.place, **source.options)
     except (OSError, ValueError, KeyError):
         from transformers import AutoVideoProcessor  # older versions have none
 

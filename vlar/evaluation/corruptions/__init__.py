@@ -1,1 +1,1 @@
-"""Corruptions of frames: five severities each, seeded (``docs/protocols.md``)."""
+"""Corruptions of frames: five severities each, seeded (``docs/corruptions.md``)."""

@@ -310,7 +310,7 @@ class FolderPerLabel(DatasetLayout):
         labels = sorted(set().union(*(subset.labels for subset in subsets.values())))
         if not labels:
             raise DatasetError(
-                f"{root}: no recording in a folder of its label; see docs/protocols.md"
+                f"{root}: no recording in a folder of its label; see docs/datasets.md"
             )
         return DatasetSplit("folder", root, tuple(labels), subsets)
 
