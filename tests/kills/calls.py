@@ -7,6 +7,7 @@ or ends the process before it. With n = 1, 2, ... until no fault fires each call
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import json
@@ -16,10 +17,11 @@ import signal
 import struct
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 # By number on x86-64: name, and the pairs (argument of a folder, argument of a path) or a file's.
 AT = {
@@ -54,6 +56,7 @@ _ALL, _SECCOMP_STOP, _OPTIONS = 0x40000000, 7, 0x100000 | 0x80 | 0x2 | 0x4 | 0x8
 _CONT, _SYSCALL, _GETREGS, _SETREGS, _SETOPTIONS = 7, 24, 12, 13, 0x4200
 _RAX, _ORIG, _ARGUMENTS = 10, 15, (14, 13, 12, 7, 9, 8)  # of the registers
 _MOST_S = 120
+Registers = ctypes.c_ulonglong * 27
 
 
 @dataclass(frozen=True)
@@ -85,8 +88,8 @@ def reason_against() -> str:
     return "" if outcome.code == 0 else "this machine lets no process trace another one"
 
 
-def _steps() -> bytes:
-    """The program of the filter: stop at calls that change files, let all others go."""
+def _steps(others: Iterable[int]) -> bytes:
+    """The program of the filter: stop at calls that change files and at others by number."""
     step = struct.Struct("<HBBI").pack
     load, equal, any_of, give = 0x20, 0x15, 0x45, 0x06
     allow, trace = step(give, 0, 0, 0x7FFF0000), step(give, 0, 0, 0x7FF00000)
@@ -94,7 +97,7 @@ def _steps() -> bytes:
     for number, flags in ((2, 24), (257, 32)):
         rows += [step(equal, 0, 4, number), step(load, 0, 0, flags), step(any_of, 0, 1, _WRITES)]
         rows += [trace, allow]
-    for number in (*(set(AT) - {2, 257}), *OF_FILE):
+    for number in (*(set(AT) - {2, 257}), *OF_FILE, *others):
         rows += [step(equal, 0, 1, number), trace]
     return b"".join([*rows, allow])
 
@@ -108,59 +111,59 @@ def run(command: Callable[[], int], folder: Path, nth: int, fault: str) -> Outco
         nth: Number of the call at which the fault happens; 0 for none.
         fault: A name of ``FAULTS``.
     """
+    tracer = _Tracer(folder, nth, fault)
+    return Outcome(*apart(lambda: tracer.trace(command)))
+
+
+def apart(work: Callable[[], Any]) -> Any:
+    """What JSON holds of the answer of a call in a process of its own.
+
+    Raises:
+        RuntimeError: with the traceback of what was raised there.
+    """
     receiver, sender = os.pipe()
-    tracer = os.fork()
-    if tracer == 0:
+    worker = os.fork()
+    if worker == 0:
         try:
-            outcome = _Tracer(folder, nth, fault).trace(command)
-            answer = json.dumps([outcome.code, outcome.calls, outcome.fault])
-        except BaseException:  # noqa: BLE001 - a fault of the counting itself
-            answer = json.dumps([255, 0, traceback.format_exc()])
-        os.write(sender, answer.encode())
+            answer = json.dumps([work(), ""])
+        except BaseException:  # noqa: BLE001 - raised again by the caller
+            answer = json.dumps([None, traceback.format_exc()])
+        with os.fdopen(sender, "w") as stream:
+            stream.write(answer)
         os._exit(0)
     os.close(sender)
-    with os.fdopen(receiver, "rb") as stream:
-        answer = stream.read()
-    os.waitpid(tracer, 0)
-    code, calls, place = json.loads(answer)
-    return Outcome(code, calls, place)
+    with os.fdopen(receiver) as stream:
+        content = stream.read()
+    os.waitpid(worker, 0)
+    answer, fault = json.loads(content or '[null, "it was killed"]')
+    if fault:
+        raise RuntimeError(fault)
+    return answer
 
 
-class _Tracer:
-    def __init__(self, folder: Path, nth: int, fault: str) -> None:
-        self._folder, self._nth, self._fault = str(folder), nth, fault
-        self._names, self._libc = FAULTS[fault], _libc()
-        self._calls, self._place, self._dies = 0, "", False
+class Tracing:
+    """Processes that stop before each call that changes files below a folder.
 
-    def trace(self, command: Callable[[], int]) -> Outcome:
-        main = os.fork()
-        if main == 0:
+    Attributes:
+        others: Numbers of more calls before which they stop.
+    """
+
+    others: frozenset[int] = frozenset()
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._libc = str(folder), _libc()
+
+    def begin(self, command: Callable[[], int]) -> int:
+        """Id of a new process, which waits before the first step of a command."""
+        pid = os.fork()
+        if pid == 0:
             self._be_traced(command)
-        running, code = {main}, 0
-        signal.alarm(_MOST_S)  # ends the tracer, and with it what it traces
-        os.waitpid(main, _ALL)
-        self._ask(_SETOPTIONS, main, _OPTIONS)
-        self._ask(_CONT, main)
-        while running:
-            pid, status = os.waitpid(-1, _ALL)
-            if os.WIFEXITED(status) or os.WIFSIGNALED(status):
-                running.discard(pid)
-                if pid == main:
-                    code = os.waitstatus_to_exitcode(status)
-                continue
-            running.add(pid)
-            event, number = status >> 16, os.WSTOPSIG(status)
-            if self._dies:  # the call that was cut is over
-                self._kill(running)
-            elif event == _SECCOMP_STOP:
-                self._at_call(pid, running)
-            else:  # a new process or thread stops once
-                is_own = event or number in (signal.SIGSTOP, signal.SIGTRAP)
-                self._ask(_CONT, pid, 0 if is_own else number)
-        return Outcome(code, self._calls, self._place)
+        os.waitpid(pid, _ALL)
+        self.ask(_SETOPTIONS, pid, _OPTIONS)
+        return pid
 
     def _be_traced(self, command: Callable[[], int]) -> None:
-        steps = _steps()
+        steps = _steps(self.others)
         self._libc.ptrace(0, 0, None, None)
         os.kill(os.getpid(), signal.SIGSTOP)
         self._libc.prctl(38, 1, 0, 0, 0)  # no new privileges, which a filter asks for
@@ -175,69 +178,69 @@ class _Tracer:
         sys.stderr.flush()
         os._exit(code)
 
-    def _ask(self, what: int, pid: int, data: object = None) -> None:
+    def ask(self, what: int, pid: int, data: object = None) -> None:
+        """Ask the kernel for something about a traced process; one that ended is no error."""
         if self._libc.ptrace(what, pid, None, data) and ctypes.get_errno() != errno.ESRCH:
             raise OSError(ctypes.get_errno(), f"ptrace {what}")
 
-    def _kill(self, running: set[int]) -> None:
-        for pid in running:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+    def go_on(self, pid: int, number: int = 0) -> None:
+        """Let a stopped process go on, with a signal or none."""
+        self.ask(_CONT, pid, number)
 
-    def _at_call(self, pid: int, running: set[int]) -> None:
-        registers = (ctypes.c_ulonglong * 27)()
-        self._ask(_GETREGS, pid, ctypes.byref(registers))
-        arguments = [registers[index] for index in _ARGUMENTS]
-        number = registers[_ORIG]
-        name, target = self._changes(pid, number, arguments)
-        if not target or name not in self._names:
-            self._ask(_CONT, pid)
-            return
-        self._calls += 1
-        lasts = self._fault == "ENOSPC" and 0 < self._nth < self._calls
-        if self._calls != self._nth and not lasts:
-            self._ask(_CONT, pid)
-            return
-        self._place = self._place or f"{name} {target}"
-        if self._fault == "kill":
-            self._kill(running)
-        elif self._fault == "torn":
-            self._dies = True
-            if number in _CUT:
-                registers[12] //= 2
-                self._ask(_SETREGS, pid, ctypes.byref(registers))
-            self._ask(_SYSCALL, pid)
-        else:
-            registers[_ORIG] = (1 << 64) - 1  # no call
-            registers[_RAX] = (1 << 64) - getattr(errno, self._fault)
-            self._ask(_SETREGS, pid, ctypes.byref(registers))
-            self._ask(_CONT, pid)
+    def registers(self, pid: int) -> Registers:
+        """Registers of a process that stopped before a call."""
+        registers = Registers()
+        self.ask(_GETREGS, pid, ctypes.byref(registers))
+        return registers
 
-    def _changes(self, pid: int, number: int, arguments: list[int]) -> tuple[str, str]:
+    def answer(self, pid: int, registers: Registers, value: int) -> None:
+        """Let a process go on as if its call had answered; below 0: the number of an error."""
+        registers[_ORIG] = (1 << 64) - 1  # no call
+        registers[_RAX] = value & ((1 << 64) - 1)
+        self.ask(_SETREGS, pid, ctypes.byref(registers))
+        self.go_on(pid)
+
+    def cut(self, pid: int, registers: Registers) -> None:
+        """Let a process write half of what it meant to; it stops after the call."""
+        if registers[_ORIG] in _CUT:
+            registers[12] //= 2
+            self.ask(_SETREGS, pid, ctypes.byref(registers))
+        self.ask(_SYSCALL, pid)
+
+    def change(self, pid: int, number: int, arguments: list[int]) -> tuple[str, str]:
         """Name of a call, and the path below the folder that it changes; empty for another."""
         if number in OF_FILE:
-            try:
-                target = os.readlink(f"/proc/{pid}/fd/{arguments[0] & 0xFFFFFFFF}")  # noqa: PTH115
-            except OSError:
-                return OF_FILE[number], ""
-            return OF_FILE[number], self._below(target.removesuffix(" (deleted)"))
+            return OF_FILE[number], self.file(pid, arguments[0])
         name, places = AT[number]
         for base, path in places:
             target = self._path(pid, None if base is None else arguments[base], arguments[path])
             if below := self._below(target):
-                if name == "open" and self._fault == "ENOSPC" and os.path.lexists(target):
-                    return name, ""  # a full disk opens what is there
                 return name, below
         return name, ""
 
-    def _path(self, pid: int, base: int | None, address: int) -> str:
+    def file(self, pid: int, descriptor: int) -> str:
+        """Path below the folder of an open file of a process; empty for another."""
+        try:
+            target = os.readlink(f"/proc/{pid}/fd/{descriptor & 0xFFFFFFFF}")  # noqa: PTH115
+        except OSError:
+            return ""
+        return self._below(target.removesuffix(" (deleted)"))
+
+    def is_there(self, below: str) -> bool:
+        """Whether a path below the folder is there."""
+        return os.path.lexists(f"{self._folder}/{below}")
+
+    def bytes_at(self, pid: int, address: int, count: int) -> bytes:
+        """Bytes in the memory of a process, up to a number of them."""
         with open(f"/proc/{pid}/mem", "rb", 0) as memory:  # noqa: PTH123
             memory.seek(address)
-            content = b""
-            while b"\0" not in content and len(content) < 4096:
-                content += memory.read(256 - (address + len(content)) % 256)
+            return memory.read(count)
+
+    def _path(self, pid: int, base: int | None, address: int) -> str:
+        content = b""
+        while b"\0" not in content and len(content) < 4096:
+            place = address + len(content)
+            content += self.bytes_at(pid, place, 256 - place % 256)
         path = os.fsdecode(content.partition(b"\0")[0])
         number = None if base is None else ctypes.c_int(base & 0xFFFFFFFF).value
         start = "cwd" if number is None or number < 0 else f"fd/{number}"
@@ -245,3 +248,82 @@ class _Tracer:
 
     def _below(self, path: str) -> str:
         return path[len(self._folder) + 1 :] if path.startswith(f"{self._folder}/") else ""
+
+
+class _Tracer(Tracing):
+    def __init__(self, folder: Path, nth: int, fault: str) -> None:
+        super().__init__(folder)
+        self._nth, self._fault, self._names = nth, fault, FAULTS[fault]
+        self._calls, self._place, self._dies = 0, "", False
+
+    def trace(self, command: Callable[[], int]) -> tuple[int, int, str]:
+        """Exit code, number of calls, and the place of the fault."""
+        main = self.begin(command)
+        running, code = {main}, 0
+        signal.alarm(_MOST_S)  # ends the tracer, and with it what it traces
+        self.go_on(main)
+        while running:
+            pid, status = os.waitpid(-1, _ALL)
+            if os.WIFEXITED(status) or os.WIFSIGNALED(status):
+                running.discard(pid)
+                if pid == main:
+                    code = os.waitstatus_to_exitcode(status)
+                continue
+            running.add(pid)
+            if self._dies:  # the call that was cut is over
+                _kill(running)
+            elif is_at_call(status):
+                self._at_call(pid, running)
+            else:
+                self.go_on(pid, signal_of(status))
+        return code, self._calls, self._place
+
+    def _at_call(self, pid: int, running: set[int]) -> None:
+        registers = self.registers(pid)
+        name, target = self.change(pid, number_of(registers), arguments_of(registers))
+        is_full = self._fault == "ENOSPC"
+        if is_full and name == "open" and self.is_there(target):
+            target = ""  # a full disk opens what is there
+        if not target or name not in self._names:
+            self.go_on(pid)
+            return
+        self._calls += 1
+        lasts = is_full and 0 < self._nth < self._calls
+        if self._calls != self._nth and not lasts:
+            self.go_on(pid)
+            return
+        self._place = self._place or f"{name} {target}"
+        if self._fault == "kill":
+            _kill(running)
+        elif self._fault == "torn":
+            self._dies = True
+            self.cut(pid, registers)
+        else:
+            self.answer(pid, registers, -getattr(errno, self._fault))
+
+
+def arguments_of(registers: Registers) -> list[int]:
+    """Arguments of the call before which a process stopped."""
+    return [registers[index] for index in _ARGUMENTS]
+
+
+def number_of(registers: Registers) -> int:
+    """Number of the call before which a process stopped."""
+    return registers[_ORIG]
+
+
+def is_at_call(status: int) -> bool:
+    """Whether a process stopped before a call, by the status of ``os.waitpid``."""
+    return status >> 16 == _SECCOMP_STOP
+
+
+def signal_of(status: int) -> int:
+    """Signal that a stopped process is owed; a new process or thread stops once without one."""
+    number = os.WSTOPSIG(status)
+    return 0 if status >> 16 or number in (signal.SIGSTOP, signal.SIGTRAP) else number
+
+
+def _kill(running: Iterable[int]) -> None:
+    for pid in running:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
