@@ -22,7 +22,7 @@ from vlar.files import replacing
 from vlar.library.library import Library
 
 _MOST = 2000  # calls of a command
-_DRAWN = re.compile(r"[0-9a-f]{12,}|(?<=/)\d{10}-[0-9a-f]{8}")  # of names of temporary files
+DRAWN = re.compile(r"[0-9a-f]{12,}|(?<=/)\d{10}-[0-9a-f]{8}")  # of names of temporary files
 
 
 def _is_cached(path: Path) -> bool:
@@ -72,7 +72,7 @@ class Bench:
         """
         paths = (path.relative_to(self.work) for path in self.work.rglob("*"))
         names = (str(p) for p in paths if not _is_cached(p))
-        return sorted({_DRAWN.sub("*", name) for name in names})
+        return sorted({DRAWN.sub("*", name) for name in names})
 
     def fault(self, nth: int, fault: str) -> tuple[calls.Outcome, list[str]]:
         """The n-th call meets a fault; what does not hold then."""
