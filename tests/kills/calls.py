@@ -56,7 +56,7 @@ _ALL, _SECCOMP_STOP, _OPTIONS = 0x40000000, 7, 0x100000 | 0x80 | 0x2 | 0x4 | 0x8
 _CONT, _SYSCALL, _GETREGS, _SETREGS, _SETOPTIONS = 7, 24, 12, 13, 0x4200
 _RAX, _ORIG, _ARGUMENTS = 10, 15, (14, 13, 12, 7, 9, 8)  # of the registers
 _MOST_S = 120
-Registers = ctypes.c_ulonglong * 27
+Registers = ctypes.Array[ctypes.c_ulonglong]  # 27 of them
 
 
 @dataclass(frozen=True)
@@ -189,7 +189,7 @@ class Tracing:
 
     def registers(self, pid: int) -> Registers:
         """Registers of a process that stopped before a call."""
-        registers = Registers()
+        registers = (ctypes.c_ulonglong * 27)()
         self.ask(_GETREGS, pid, ctypes.byref(registers))
         return registers
 

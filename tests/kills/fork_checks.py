@@ -1,5 +1,6 @@
 """A fault at any call that changes files: the old state or the new one, and nothing stays.
 
+Then several processes on one library, call by call from a seed.
 ``test_calls.py`` runs these in a process of their own: they fork, which libraries that other tests
 have loaded (gRPC) do not survive. ``benchmarks/faults.py`` prints the same for all calls.
 """
@@ -7,14 +8,16 @@ have loaded (gRPC) do not survive. ``benchmarks/faults.py`` prints the same for 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.kills import calls, faults
+from tests.kills import calls, faults, simulation
 from tests.kills.commands import COMMANDS, Command, make_files
 
 pytestmark = pytest.mark.skipif(bool(calls.reason_against()), reason=calls.reason_against())
+SEEDS = int(os.environ.get("VLAR_SIMULATED_SEEDS", "60"))
 STEP = int(os.environ.get("VLAR_FAULT_STEP", "17"))
 SOME = [  # command, fault, first call, step
     ("index add, first", "kill", 12, 90),
@@ -77,6 +80,43 @@ def test_what_writes_in_place_or_leaves_files_is_found(root: Path):
     assert any("neither old nor new: {'a': 'the ne'}" in row for row in met.wrong)
     assert any("neither old nor new: {'a': ''}" in row for row in met.wrong)
     assert any("EIO" in row and "ends with" in row for row in met.wrong)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[simulation.World]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VLAR_CACHE", "set by the world")
+        patch.setenv("VLAR_DECODE_WORKERS", "0")
+        yield simulation.World(tmp_path_factory.mktemp("world"))
+
+
+def test_a_seed_repeats_its_run(world: simulation.World):
+    run = world.simulate(35)
+    assert not run.wrong
+    assert run.faults
+    assert run.answers > 10
+    assert run.states > 2
+    assert world.simulate(35) == run
+
+
+def test_rows_that_are_kept_for_good_are_found(world: simulation.World):
+    with simulation.CONTROLS["rows kept for good"]():
+        assert world.simulate(1).wrong
+
+
+@pytest.mark.slow
+def test_two_writers_and_two_readers(world: simulation.World):
+    """``VLAR_SIMULATED_SEEDS=300`` takes ten minutes."""
+    runs = [world.simulate(seed) for seed in range(100, 100 + SEEDS)]
+    assert [row for run in runs for row in run.wrong] == []
+    assert {kind for run in runs for kind in run.faults} == {*calls.FAULTS}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", simulation.CONTROLS)
+def test_what_is_taken_out_of_a_library_is_found(name: str, world: simulation.World):
+    with simulation.CONTROLS[name]():
+        assert any(world.simulate(seed).wrong for seed in range(10))
 
 
 @pytest.mark.parametrize("fault", calls.FAULTS)

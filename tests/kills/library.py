@@ -153,7 +153,7 @@ def held_by(library: Any) -> State:
         "SELECT path, vector FROM videos LEFT JOIN rows ON video_id = videos.id "
         "ORDER BY path, start_s"
     ):
-        blobs.setdefault(path, []).append(vector)
+        blobs.setdefault(path, []).append(vector or b"")  # none: no row
     return {path: digest(rows) for path, rows in blobs.items()}
 
 

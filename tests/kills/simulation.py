@@ -10,6 +10,7 @@ the four may be cut or fail, or kill its process, which then begins again. What 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import json
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from tests.kills import calls, library
 from tests.kills.faults import DRAWN
@@ -32,6 +34,7 @@ from vlar.errors import LibraryLockedError, VlarError
 from vlar.files import replacing
 from vlar.library.library import Library
 from vlar.library.store import schema
+from vlar.library.store.sqlite import SqliteStore
 
 QUESTIONS = ("a walk", "NOT a walk")  # the first is answered by the index, the other by a scan
 CHANGES = 4  # of each writer
@@ -292,18 +295,14 @@ class _Run:
         return stat.st_ino, stat.st_size, stat.st_mtime_ns
 
     def _strange_answers(self) -> Iterator[str]:
-        folder = self._root / "states"
+        folder, count = self._root / "states", len(self._states)
         right = calls.apart(
-            lambda: [[_answer(folder / str(n), q) for q in QUESTIONS] for n in range(self._count)]
+            lambda: [[_answer(folder / str(n), q) for q in QUESTIONS] for n in range(count)]
         )
         for name, text, since, until, answer in self._answers:
             place = QUESTIONS.index(text)
             if all(right[number][place] != answer for number in range(since, until + 1)):
                 yield f"{name} answers {text!r} with that of no state of {since} to {until}"
-
-    @property
-    def _count(self) -> int:
-        return len(self._states)
 
     def _at_the_end(self) -> Iterator[str]:
         with Library(self._place, FakeModel(), create=False) as opened:
@@ -315,6 +314,36 @@ class _Run:
         held, expected = (_names(folder) for folder in (self._work, self._root / "first"))
         if more := held - expected:
             yield f"stays: {sorted(more)}"
+
+
+@contextlib.contextmanager
+def _stale() -> Iterator[None]:
+    """Make a reader keep the rows that it has seen first."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SqliteStore, "data_version", lambda _: 1)
+        yield
+
+
+@contextlib.contextmanager
+def _without_transactions() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(schema, "transaction", lambda *_: contextlib.nullcontext())
+        yield
+
+
+@contextlib.contextmanager
+def _without_snapshots() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SqliteStore, "snapshot", lambda _: contextlib.nullcontext())
+        yield
+
+
+CONTROLS: dict[str, Callable[[], contextlib.AbstractContextManager[None]]] = {
+    "rows kept for good": _stale,
+    "no transactions": _without_transactions,
+    "no snapshots": _without_snapshots,
+}
+"""A part of the library taken out each; some seeds must find it."""
 
 
 class _Warnings(logging.Handler):

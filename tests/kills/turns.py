@@ -13,6 +13,7 @@ import math
 import mmap
 import os
 import random
+import re
 import signal
 import struct
 import time
@@ -32,6 +33,7 @@ _CALL_S = 0.001  # of the virtual clock
 _START_S = 1_700_000_000.0
 _FULL_CALLS = 3  # for which a disk stays full
 _KILLS = ("kill", "torn")
+_OF_PROCESS = re.compile(rf"{DRAWN.pattern}|(?<=-)\d+(?=-)")  # of names of temporary files
 
 
 class Voice:
@@ -219,7 +221,7 @@ class Scheduler(calls.Tracing):
         name, path = self._call(actor)
         registers = self.registers(actor.pid)
         fault = self._fault(actor, name, path)
-        self.trace.append(f"{actor.name} {name} {DRAWN.sub('*', path)} {fault}".rstrip())
+        self.trace.append(f"{actor.name} {name} {_OF_PROCESS.sub('*', path)} {fault}".rstrip())
         if fault in _KILLS:
             if fault == "torn":
                 self.cut(actor.pid, registers)

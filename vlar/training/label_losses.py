@@ -44,18 +44,6 @@ def shared_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     return F.cross_entropy(logits, shares)
 
 
-def binary_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Mean over all labels of the cross-entropy of each label's own sigmoid.
-
-    It needs logits with a meaning of their own: above 0 where the label is more likely than not.
-
-    Args:
-        logits: (N, C).
-        targets: (N, C) from 0 to 1.
-    """
-    return F.binary_cross_entropy_with_logits(logits, targets.to(logits))
-
-
 def part_cross_entropy(logits: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> Tensor:
     """Mean over the parts of a label (verb, object) of the part's own cross-entropy.
 

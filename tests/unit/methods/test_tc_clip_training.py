@@ -6,7 +6,7 @@ import pytest
 
 from tests.unit.methods import golden
 from vlar.errors import UnknownNameError, UsageError
-from vlar.methods.tc_clip.adapter import PROTOCOLS, protocol
+from vlar.methods.tc_clip.adapter import tc_clip
 from vlar.training.hyperparameters import Hyperparameters, load_recipe
 
 NAMES = {
@@ -43,8 +43,8 @@ def test_the_rate_stays_at_its_lowest_behind_the_end() -> None:
 
 
 def test_wrong_names_and_numbers() -> None:
-    with pytest.raises(UnknownNameError, match="did you mean 'zero-shot'"):
-        protocol("zeroshot")
+    with pytest.raises(UnknownNameError, match="did you mean 'tc-clip/zero-shot'"):
+        load_recipe("tc-clip/zeroshot")
     with pytest.raises(UsageError, match="warmup_epochs 20 is more than epochs 10"):
         Hyperparameters(epochs=10, warmup_epochs=20)
-    assert set(PROTOCOLS) == set(NAMES.values())
+    assert set(tc_clip()) == set(NAMES.values())

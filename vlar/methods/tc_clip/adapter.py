@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from vlar.methods.tc_clip.checkpoint import load
 from vlar.methods.tc_clip.network import TcClipConfig, TcClipNetwork, build
 from vlar.methods.tc_clip.text import ClassSet
 from vlar.numeric import unit
-from vlar.registry import register, unknown_name
+from vlar.registry import register
 from vlar.training.clip_adapter import ClipAdapter
 from vlar.training.hyperparameters import Hyperparameters
 from vlar.training.trainable import TrainingBatch, TrainingOutput
@@ -213,70 +212,40 @@ class TcClip(ClipAdapter, ConditionedText):
         return self._sets.keep(tuple(texts), make)
 
 
-@dataclass(frozen=True)
-class TcClipProtocol:
-    """One way of training and testing.
-
-    Attributes:
-        epochs: Passes over the training set.
-        warmup_epochs: Epochs with a rising rate.
-        learning_rate: Base rate at the full batch.
-        lowest_rate: Rate at the end of the cosine, the same in both groups.
-        batch: Clips per optimiser step.
-    """
-
-    epochs: int
-    warmup_epochs: int
-    learning_rate: float
-    lowest_rate: float
-    batch: int
-
-
-PROTOCOLS = {
-    "zero-shot": TcClipProtocol(10, 5, 8e-6, 8e-8, 256),
-    "few-shot": TcClipProtocol(50, 5, 2e-6, 2e-8, 64),
-    "base-to-novel": TcClipProtocol(12, 2, 3.33e-6, 3.33e-8, 64),
-    "fully-supervised": TcClipProtocol(30, 5, 2.2e-5, 2.2e-7, 512),
+# Of training and testing: epochs, warm-up epochs, rate, lowest rate, clips per optimiser step.
+_PROTOCOLS = {
+    "zero-shot": (10, 5, 8e-6, 8e-8, 256),
+    "few-shot": (50, 5, 2e-6, 2e-8, 64),
+    "base-to-novel": (12, 2, 3.33e-6, 3.33e-8, 64),
+    "fully-supervised": (30, 5, 2.2e-5, 2.2e-7, 512),
 }
-
-
-def protocol(name: str) -> TcClipProtocol:
-    """A protocol by name.
-
-    Raises:
-        UnknownNameError: the protocol does not exist; the message names the nearest.
-    """
-    if name not in PROTOCOLS:
-        raise unknown_name("TC-CLIP protocol", name, PROTOCOLS)
-    return PROTOCOLS[name]
 
 
 @register("recipe", "tc-clip")
 def tc_clip() -> dict[str, Hyperparameters]:
     """The four protocols; four clips at a time, as on each device of the original."""
-    return {name: _numbers(protocol) for name, protocol in PROTOCOLS.items()}
-
-
-def _numbers(found: TcClipProtocol) -> Hyperparameters:
-    return Hyperparameters(
-        epochs=found.epochs,
-        batch=found.batch,
-        micro_batch=4,
-        learning_rate=found.learning_rate,
-        lowest_rate=found.lowest_rate,
-        warmup_epochs=found.warmup_epochs,
-        schedule="unshifted-cosine",
-        betas=BETAS,
-        epsilon=EPSILON,
-        weight_decay=WEIGHT_DECAY,
-        groups=parameter_groups,
-        clip_norm=0.0,
-        label_smoothing=LABEL_SMOOTHING,
-        mixup=0.8,
-        cutmix=1.0,
-        crop=(168 / 256) ** 2,
-        ensemble_skips=("bias_tables.", "prompts", "prompting."),
-    )
+    return {
+        name: Hyperparameters(
+            epochs=epochs,
+            batch=batch,
+            micro_batch=4,
+            learning_rate=rate,
+            lowest_rate=lowest,
+            warmup_epochs=warmup,
+            schedule="unshifted-cosine",
+            betas=BETAS,
+            epsilon=EPSILON,
+            weight_decay=WEIGHT_DECAY,
+            groups=parameter_groups,
+            clip_norm=0.0,
+            label_smoothing=LABEL_SMOOTHING,
+            mixup=0.8,
+            cutmix=1.0,
+            crop=(168 / 256) ** 2,
+            ensemble_skips=("bias_tables.", "prompts", "prompting."),
+        )
+        for name, (epochs, warmup, rate, lowest, batch) in _PROTOCOLS.items()
+    }
 
 
 def parameter_groups(
