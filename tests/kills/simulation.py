@@ -11,6 +11,7 @@ the four may be cut or fail, or kill its process, which then begins again. What 
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import itertools
 import json
@@ -218,13 +219,17 @@ class _Run:
                 voice.say(never=number)
 
     def _read_on(self, _: str, voice: Voice) -> None:
-        """Ask over one connection."""
-        with Library(self._place, FakeModel(), create=False) as opened:
-            self._ask(voice, lambda text: _hits(opened, text))
+        """Ask over one connection, which is opened again where that met a fault."""
+        while not self._over.exists():
+            try:
+                with Library(self._place, FakeModel(), create=False) as opened:
+                    self._ask(voice, functools.partial(_hits, opened))
+            except (VlarError, OSError) as error:
+                voice.say(refused=repr(error))
 
     def _read_anew(self, _: str, voice: Voice) -> None:
         """Open the library for each question."""
-        self._ask(voice, lambda text: _answer(self._place, text))
+        self._ask(voice, functools.partial(_answer, self._place))
 
     def _ask(self, voice: Voice, answer: Callable[[str], str]) -> None:
         for text in itertools.cycle(QUESTIONS):
