@@ -18,6 +18,7 @@ import numpy as np
 from vlar.encoders.base import Block, Encoder, FrameBlock, Preprocess
 from vlar.encoders.hub_source import Hub, pinned
 from vlar.encoders.spec import number, rate_of, split_options
+from vlar.encoders.text_batches import filled_batches, parts_of
 from vlar.errors import UsageError
 from vlar.numeric import unit
 from vlar.registry import register
@@ -32,8 +33,7 @@ _OPTIONS = (
 )
 _FRAMES = 32  # of a video model, at most where a rate is given
 _IMAGES = 8  # frames of an image model
-_CPU_TEXTS = 8  # texts at a time on a CPU, always filled up
-_GPU_TEXTS = 64
+_GPU_TEXTS = 64  # at a time on an accelerator
 _USUAL_SCALE = 50.0  # where a model states none; contrastive temperatures of 0.01 to 0.05 are usual
 _SIDE = 384  # pixels of a model that takes any size
 
@@ -176,25 +176,10 @@ class StEncoder(Encoder):
         return unit(vectors)
 
     def _batches(self, texts: Sequence[str]) -> list[list[int]]:
-        """Rows to encode together: on a CPU texts of one length, always the same number.
-
-        Products round by their shape; so a text has the same vector alone and in company.
-        """
         if self.loaded.on_accelerator:
-            return [
-                list(range(start, min(start + _GPU_TEXTS, len(texts))))
-                for start in range(0, len(texts), _GPU_TEXTS)
-            ]
-        by_length: dict[int, list[int]] = {}
-        for row, text in enumerate(texts):
-            length = min(self.loaded.count_tokens(text), self.max_tokens)
-            by_length.setdefault(length, []).append(row)
-        batches: list[list[int]] = []
-        for rows in by_length.values():
-            for start in range(0, len(rows), _CPU_TEXTS):
-                part = rows[start : start + _CPU_TEXTS]
-                batches.append(part + part[-1:] * (_CPU_TEXTS - len(part)))
-        return batches
+            return parts_of(range(len(texts)), _GPU_TEXTS)
+        counts = map(self.loaded.count_tokens, texts)
+        return filled_batches([min(count, self.max_tokens) for count in counts])
 
     def count_tokens(self, text: str) -> int:
         return self.loaded.count_tokens(text)

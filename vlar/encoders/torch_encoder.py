@@ -17,6 +17,7 @@ from vlar.encoders.memory import FRAMES, fitting, in_parts
 from vlar.encoders.protocols import PatchTokens
 from vlar.encoders.sentence_tower import SENTENCE_WIDTH, sentence_vectors, tower_hash
 from vlar.encoders.session import FrameMemory, SeenFrame, Session
+from vlar.encoders.text_batches import filled_batches, parts_of
 from vlar.errors import ModelError, UsageError
 from vlar.files.workers.ahead import in_order
 from vlar.numeric import unit
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("vlar")
 _TEXTS = 256  # texts at a time on an accelerator
-_CPU_TEXTS = 8  # and on a CPU, always filled up
 _GPU_FRAMES = 256  # frames at a time on an accelerator
 _GPU_BYTES = 64 << 20  # of samples that make a batch there
 
@@ -155,23 +155,10 @@ class TorchEncoder(Encoder, PatchTokens):
                     vectors[rows] = np.concatenate([x.float().cpu().numpy() for x in parts])
         return unit(vectors)
 
-    def _text_batches(self, ids: torch.Tensor) -> Iterator[list[int]]:
-        """Rows of ids to encode together.
-
-        Matrix products round by their shape. On a CPU every product therefore has the same shape
-        whatever the company: texts of one length, always the same number, filled up by repeats.
-        """
+    def _text_batches(self, ids: torch.Tensor) -> list[list[int]]:
         if self.towers.device.type != "cpu":
-            for start in range(0, len(ids), _TEXTS):
-                yield list(range(start, min(start + _TEXTS, len(ids))))
-            return
-        by_length: dict[int, list[int]] = {}
-        for row, length in enumerate((ids != ids[:, -1:]).int().sum(dim=1).tolist()):
-            by_length.setdefault(length, []).append(row)
-        for rows in by_length.values():
-            for start in range(0, len(rows), _CPU_TEXTS):
-                part = rows[start : start + _CPU_TEXTS]
-                yield part + part[-1:] * (_CPU_TEXTS - len(part))
+            return parts_of(range(len(ids)), _TEXTS)
+        return filled_batches((ids != ids[:, -1:]).int().sum(dim=1).tolist())
 
     def count_tokens(self, text: str) -> int:
         return self.towers.tokens.count(text)

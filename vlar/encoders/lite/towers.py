@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from vlar.cancellation import carried
 from vlar.encoders.lite.word_pieces import WordPieces
+from vlar.encoders.text_batches import by_length, parts_of
 from vlar.files.fetched_weights.packages import ExtraFile, extra
 from vlar.files.pickles import read_state
 from vlar.numeric import unit
@@ -384,13 +385,9 @@ class TextTower:
 
 def _of_one_length(lengths: Sequence[int]) -> list[list[int]]:
     """Rows in batches of one length and about ``_BATCH_TOKENS`` tokens; together they are all."""
-    by_length: dict[int, list[int]] = {}
-    for row, length in enumerate(lengths):
-        by_length.setdefault(length, []).append(row)
     batches: list[list[int]] = []
-    for length, rows in by_length.items():
-        most = max(1, _BATCH_TOKENS // length)
-        batches += [rows[begin : begin + most] for begin in range(0, len(rows), most)]
+    for length, rows in by_length(lengths).items():
+        batches += parts_of(rows, max(1, _BATCH_TOKENS // length))
     return batches
 
 
