@@ -119,11 +119,12 @@ def apart(work: Callable[[], Any]) -> Any:
     """What JSON holds of the answer of a call in a process of its own.
 
     Raises:
-        RuntimeError: with the traceback of what was raised there.
+        RuntimeError: with the traceback of what was raised there; it took more than two minutes.
     """
     receiver, sender = os.pipe()
     worker = os.fork()
     if worker == 0:
+        signal.alarm(_MOST_S)  # ends it, and with it what it traces
         try:
             answer = json.dumps([work(), ""])
         except BaseException:  # noqa: BLE001 - raised again by the caller
@@ -158,7 +159,7 @@ class Tracing:
         pid = os.fork()
         if pid == 0:
             self._be_traced(command)
-        os.waitpid(pid, _ALL)
+        self.wait(pid)
         self.ask(_SETOPTIONS, pid, _OPTIONS)
         return pid
 
@@ -182,6 +183,10 @@ class Tracing:
         """Ask the kernel for something about a traced process; one that ended is no error."""
         if self._libc.ptrace(what, pid, None, data) and ctypes.get_errno() != errno.ESRCH:
             raise OSError(ctypes.get_errno(), f"ptrace {what}")
+
+    def wait(self, pid: int) -> int:
+        """Status of a process once it stops or ends."""
+        return os.waitpid(pid, _ALL)[1]
 
     def go_on(self, pid: int, number: int = 0) -> None:
         """Let a stopped process go on, with a signal or none."""
@@ -260,7 +265,6 @@ class _Tracer(Tracing):
         """Exit code, number of calls, and the place of the fault."""
         main = self.begin(command)
         running, code = {main}, 0
-        signal.alarm(_MOST_S)  # ends the tracer, and with it what it traces
         self.go_on(main)
         while running:
             pid, status = os.waitpid(-1, _ALL)

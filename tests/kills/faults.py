@@ -22,7 +22,8 @@ from vlar.files import replacing
 from vlar.library.library import Library
 
 _MOST = 2000  # calls of a command
-DRAWN = re.compile(r"[0-9a-f]{12,}|(?<=/)\d{10}-[0-9a-f]{8}")  # of names of temporary files
+# Drawn parts, and numbers of processes, of names of temporary files.
+DRAWN = re.compile(r"[0-9a-f]{12,}|(?<=/)\d{10}-[0-9a-f]{8}|(?<=-)\d+(?=-)")
 
 
 def _is_cached(path: Path) -> bool:

@@ -13,7 +13,6 @@ import math
 import mmap
 import os
 import random
-import re
 import signal
 import struct
 import time
@@ -33,18 +32,13 @@ _CALL_S = 0.001  # of the virtual clock
 _START_S = 1_700_000_000.0
 _FULL_CALLS = 3  # for which a disk stays full
 _KILLS = ("kill", "torn")
-_OF_PROCESS = re.compile(rf"{DRAWN.pattern}|(?<=-)\d+(?=-)")  # of names of temporary files
 
 
 class Voice:
-    """What a process tells the one that runs it, and its clock.
-
-    Attributes:
-        pipe: Its end to write to.
-        clock: Virtual seconds, in memory that both see.
-    """
+    """What a process tells the one that runs it, and its clock."""
 
     def __init__(self, pipe: int, clock: mmap.mmap) -> None:
+        """Take the end of a pipe to write to, and virtual seconds in memory that both see."""
         self._pipe, self._clock = pipe, clock
 
     def say(self, **message: Any) -> None:
@@ -76,6 +70,8 @@ class Actor:
         reads: End of its pipe.
         due: Virtual second before which it sleeps.
         ended: Whether its work was done.
+        call: Name of the call before which it stopped.
+        path: File of that call, below the folder.
         full: Calls for which its disk stays full.
         met: Faults that it met; the caller clears them.
     """
@@ -86,6 +82,8 @@ class Actor:
     reads: int = 0
     due: float = 0.0
     ended: bool = False
+    call: str = ""
+    path: str = ""
     full: int = 0
     met: list[str] = field(default_factory=list[str])
 
@@ -162,16 +160,17 @@ class Scheduler(calls.Tracing):
             self._begin(actor)
         elif fault := self._let_go(actor):
             os.kill(actor.pid, signal.SIGKILL)
-            os.waitpid(actor.pid, 0x40000000)
+            self.wait(actor.pid)
             return [*self._end(actor), {"killed": fault}]
         while True:
-            _, status = os.waitpid(actor.pid, 0x40000000)
+            status = self.wait(actor.pid)
             if os.WIFEXITED(status) or os.WIFSIGNALED(status):
                 code = os.waitstatus_to_exitcode(status)
                 actor.ended = True
                 return [*self._end(actor), *([{"raised": code}] if code else [])]
             if calls.is_at_call(status):
-                if self._is_step(actor):
+                actor.call, actor.path = self._call(actor.pid)
+                if actor.path:
                     return self._said(actor)
                 self.go_on(actor.pid)
             elif status >> 16:
@@ -201,43 +200,43 @@ class Scheduler(calls.Tracing):
                 actor.due = self._clock + message["sleep"]
         return said
 
-    def _call(self, actor: Actor) -> tuple[str, str]:
-        """Name and path of the call before which an actor stopped; no path: not a step."""
-        registers = self.registers(actor.pid)
+    def _call(self, pid: int) -> tuple[str, str]:
+        """Name and path of the call before which a process stopped; no path: not a step."""
+        registers = self.registers(pid)
         number, arguments = calls.number_of(registers), calls.arguments_of(registers)
         if number in (_NANOSLEEP, _CLOCK_NANOSLEEP):
             return "sleep", "-"
         if number in (_PREAD, _FCNTL):
             is_step = number == _PREAD or arguments[1] in _LOCKS
-            path = self.file(actor.pid, arguments[0]) if is_step else ""
+            path = self.file(pid, arguments[0]) if is_step else ""
             return ("pread" if number == _PREAD else "lock"), path
-        return self.change(actor.pid, number, arguments)
-
-    def _is_step(self, actor: Actor) -> bool:
-        return bool(self._call(actor)[1])
+        return self.change(pid, number, arguments)
 
     def _let_go(self, actor: Actor) -> str:
         """Let an actor make its call, or meet a fault; the name of a fault that must end it."""
-        name, path = self._call(actor)
         registers = self.registers(actor.pid)
-        fault = self._fault(actor, name, path)
-        self.trace.append(f"{actor.name} {name} {_OF_PROCESS.sub('*', path)} {fault}".rstrip())
+        fault = self._fault(actor)
+        path = DRAWN.sub("*", actor.path)
+        self.trace.append(f"{actor.name} {actor.call} {path} {fault}".rstrip())
         if fault in _KILLS:
             if fault == "torn":
                 self.cut(actor.pid, registers)
-                os.waitpid(actor.pid, 0x40000000)
+                self.wait(actor.pid)
             return fault
         if fault:
             self.answer(actor.pid, registers, -getattr(errno, fault))
-        elif name == "sleep":
+        elif actor.call == "sleep":
             actor.due = self._clock + self._asleep(actor.pid, registers)
             self.answer(actor.pid, registers, 0)
         else:
             self.go_on(actor.pid)
         return ""
 
-    def _fault(self, actor: Actor, name: str, path: str) -> str:
-        grows = name in calls.FAULTS["ENOSPC"] and not (name == "open" and self.is_there(path))
+    def _fault(self, actor: Actor) -> str:
+        """Name of the fault that an actor's call meets; mostly none."""
+        name = actor.call
+        opens_what_is_there = name == "open" and self.is_there(actor.path)
+        grows = name in calls.FAULTS["ENOSPC"] and not opens_what_is_there
         if actor.full and grows:
             actor.full -= 1
             actor.met.append("ENOSPC")
