@@ -3,8 +3,8 @@
     python benchmarks/simulation.py [--first 0] [--seeds 300] [--json FILE]
 
 ``tests/kills/simulation.py`` states what must hold; a seed takes a second and a half. A seed that
-fails is printed, and runs again with ``--first SEED --seeds 1``. Beside them stand controls, each
-with a part of the library taken out, and in how many of ten seeds that is found.
+fails is printed, and runs again with ``--first SEED --seeds 1``. The controls, each with a part
+of the library taken out, say in how many of ten seeds that is found.
 """
 
 from __future__ import annotations
