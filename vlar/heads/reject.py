@@ -201,14 +201,22 @@ class CurveRejector(Rejector):
             SupportError: nothing can be held out, so that no score of a known example exists.
         """
         group = np.arange(len(y)) if groups is None else np.asarray(groups)
-        inside, unknown, _ = self.hold_out(signatures, np.asarray(y), group, logits)
-        if not len(inside) or not len(unknown):
+        scores = self.hold_out(signatures, np.asarray(y), group, logits)
+        self.centre, self.slope = self.curve(scores)
+        return self
+
+    def curve(self, scores: HeldOut) -> tuple[float, float]:
+        """Centre and slope by held-out scores.
+
+        Raises:
+            SupportError: known or unknown ones are missing.
+        """
+        if not len(scores.known) or not len(scores.unknown):
             raise SupportError(
                 f"rejector {self.name!r} needs two labels, and one of them in two recordings; give "
                 "more examples or use 'familiarity'"
             )
-        self.centre, self.slope = fit_logistic(unknown, inside)
-        return self
+        return fit_logistic(scores.unknown, scores.known)
 
     def keep(self, known: Float64) -> None:
         self.centre = max(self.centre, upper_bound(known)) if len(known) else self.centre
@@ -283,13 +291,13 @@ class NearestExamples(CurveRejector):
 
     name = "knn"
     k = 3
-    _examples: Float32
+    examples: Float32
 
     def hold_out(
         self, signatures: Float32, label: Array, group: Array, logits: Float64 | None
     ) -> HeldOut:
-        self._examples = unit(signatures)
-        distance = 1.0 - (self._examples @ self._examples.T).astype(np.float64)
+        self.examples = unit(signatures)
+        distance = 1.0 - (self.examples @ self.examples.T).astype(np.float64)
         other_group = group[:, None] != group[None]
         same_label = label[:, None] == label[None]
         shown = (same_label & other_group).any(axis=1)
@@ -305,15 +313,15 @@ class NearestExamples(CurveRejector):
         return rows[np.arange(len(rows)), rank]
 
     def score(self, signatures: Float32, logits: Float64 | None = None) -> Float64:
-        return self._finite(1.0 - (unit(signatures) @ self._examples.T).astype(np.float64))
+        return self._finite(1.0 - (unit(signatures) @ self.examples.T).astype(np.float64))
 
     def state(self) -> dict[str, Array]:
         """The examples."""
-        return {"examples": self._examples}
+        return {"examples": self.examples}
 
     def restore(self, config: Mapping[str, Any], state: Mapping[str, Array]) -> None:
         super().restore(config, state)
-        self._examples = np.asarray(state["examples"], np.float32)
+        self.examples = np.asarray(state["examples"], np.float32)
 
 
 @register("rejector", "prototype")
@@ -409,7 +417,7 @@ def _evidence(logits: Float64) -> Float64:
 
 
 @register("rejector", "familiarity")
-class Familiarity(Rejector):
+class Familiarity(NearestExamples):
     """``probability = 1 - 1 / (1 + exp(-slope * (familiarity - centre)))``; slope is positive.
 
     Attributes:
@@ -419,32 +427,17 @@ class Familiarity(Rejector):
     """
 
     name = "familiarity"
-    examples: Float32
-    centre: float
-    slope: float
 
-    def fit(
-        self,
-        signatures: Float32,
-        y: Sequence[str],
-        groups: Sequence[str] | None = None,
-        logits: Float64 | None = None,
-    ) -> Self:
-        """Learn from a support set.
+    def curve(self, scores: HeldOut) -> tuple[float, float]:
+        """Centre and slope by held-out scores.
 
         With one example a label no pair of known examples exists; the known end is then half-way
         between what out-of-distribution examples reach and identity.
         """
-        group = np.arange(len(y)) if groups is None else np.asarray(groups)
-        self.centre, self.slope = 0.0, 1.0
-        scores = self.hold_out(signatures, np.asarray(y), group, logits)
         inside, unknown = -scores.known, -scores.unknown
         if not len(unknown):
-            return self
-        if not len(inside):
-            inside = (1.0 + unknown) / 2
-        self.centre, self.slope = fit_logistic(inside, unknown)
-        return self
+            return CurveRejector.centre, CurveRejector.slope
+        return fit_logistic(inside if len(inside) else (1.0 + unknown) / 2, unknown)
 
     def hold_out(
         self, signatures: Float32, label: Array, group: Array, logits: Float64 | None
@@ -476,18 +469,6 @@ class Familiarity(Rejector):
     def known(self, familiarity: Array) -> Float64:
         """Probability, elementwise, that a known clip reaches this cosine to an example."""
         return logistic(familiarity, self.centre, self.slope)
-
-    def config(self) -> JsonDict:
-        """The curve."""
-        return {"rejector": self.name, "centre": self.centre, "slope": self.slope}
-
-    def state(self) -> dict[str, Array]:
-        """The examples."""
-        return {"examples": self.examples}
-
-    def restore(self, config: Mapping[str, Any], state: Mapping[str, Array]) -> None:
-        self.centre, self.slope = number(config, "centre"), number(config, "slope", above=0)
-        self.examples = np.asarray(state["examples"], np.float32)
 
 
 def _largest(cosine: Float64, allowed: Array) -> Float64:
