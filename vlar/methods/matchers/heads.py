@@ -18,18 +18,24 @@ _CHUNK_BYTES = 32 << 20  # of costs between frames that a chunk of clips holds a
 
 
 class SequenceMatcher(Matcher):
-    """A matcher that is a distance between two sequences of frames, without trained parts."""
+    """A matcher that is a distance between two sequences of frames, without trained parts.
+
+    Attributes:
+        shortest: Least number of frames of a clip.
+        options: Names of what ``distance`` takes with the clips.
+    """
 
     centred = True
     grid = (BY_DISTANCE, BY_PROTOTYPE)
     shortest: ClassVar[int] = 1
+    options: ClassVar[tuple[str, ...]] = ()
 
     def similarity(self, a: Float32, b: Float32) -> Float64:
         """Minus ``distance``."""
         return -distances(self.name, a, b)
 
     @staticmethod
-    def distance(queries: Float64, supports: Float64, **options: float) -> Float64:
+    def distance(queries: Float64, supports: Float64) -> Float64:
         """(m, n) float64 distances of sequences (m, T, F) and (n, T, F); see ``distances``."""
         raise NotImplementedError
 
@@ -59,6 +65,9 @@ def distances(
     part: Any = registry.get("fewshot", name)
     if not issubclass(part, SequenceMatcher):
         raise UsageError(f"few-shot head {name!r} does not compare sequences; use otam or bi-mhm")
+    for option in options:
+        if option not in part.options:
+            raise UsageError(f"matcher {name!r} has no option {option!r}; leave it out")
     a, b = np.asarray(queries, np.float64), np.asarray(supports, np.float64)
     _check(name, part.shortest, a, b)
     pairs = max(a.shape[1], part.shortest) ** 2 * max(b.shape[1], part.shortest) ** 2
@@ -109,9 +118,8 @@ class MeanMatcher(SequenceMatcher):
     name = "mean"
 
     @staticmethod
-    def distance(queries: Float64, supports: Float64, **options: float) -> Float64:
+    def distance(queries: Float64, supports: Float64) -> Float64:
         """(m, n), see ``distances``; it has no options."""
-        _no_options(options)
         return 1.0 - unit_rows(queries.mean(axis=1)) @ unit_rows(supports.mean(axis=1)).T
 
 
@@ -125,9 +133,8 @@ class DiagonalMatcher(SequenceMatcher):
     name = "diag"
 
     @staticmethod
-    def distance(queries: Float64, supports: Float64, **options: float) -> Float64:
+    def distance(queries: Float64, supports: Float64) -> Float64:
         """(m, n), see ``distances``; it has no options."""
-        _no_options(options)
         if queries.shape[1] != supports.shape[1]:
             raise UsageError(
                 f"matcher 'diag' compares sequences of one length and got {queries.shape[1]} and "
@@ -152,9 +159,8 @@ class SetMatcher(SequenceMatcher):
     slope = 2.0
 
     @staticmethod
-    def distance(queries: Float64, supports: Float64, **options: float) -> Float64:
+    def distance(queries: Float64, supports: Float64) -> Float64:
         """(m, n), see ``distances``; it has no options."""
-        _no_options(options)
         return _hausdorff(frame_costs(queries, supports))
 
 
@@ -171,9 +177,8 @@ class TupleMatcher(SequenceMatcher):
     shortest = 2
 
     @staticmethod
-    def distance(queries: Float64, supports: Float64, **options: float) -> Float64:
+    def distance(queries: Float64, supports: Float64) -> Float64:
         """(m, n), see ``distances``; it has no options."""
-        _no_options(options)
         return _hausdorff(_pair_costs(frame_costs(queries, supports)))
 
 
@@ -186,22 +191,19 @@ class HybridMatcher(SequenceMatcher):
     """
 
     name = "hybrid"
+    options = ("alpha",)
     slope = 20.0
     shortest = 2
 
     @staticmethod
-    def distance(
-        queries: Float64, supports: Float64, *, alpha: float = 0.5, **options: float
-    ) -> Float64:
+    def distance(queries: Float64, supports: Float64, *, alpha: float = 0.5) -> Float64:
         """(m, n), see ``distances``.
 
         Args:
             queries: (m, T, F) frames.
             supports: (n, T, F) frames.
             alpha: Share of the pairs, 0 to 1.
-            **options: None are left.
         """
-        _no_options(options)
         if not 0.0 <= alpha <= 1.0:
             raise UsageError(f"alpha of matcher 'hybrid' is {alpha}; give a share from 0 to 1")
         costs = frame_costs(queries, supports)
@@ -221,30 +223,22 @@ class AlignmentMatcher(SequenceMatcher):
     """
 
     name = "otam"
+    options = ("lam",)
     slope = 2.0
 
     @staticmethod
-    def distance(
-        queries: Float64, supports: Float64, *, lam: float = 0.1, **options: float
-    ) -> Float64:
+    def distance(queries: Float64, supports: Float64, *, lam: float = 0.1) -> Float64:
         """(m, n), see ``distances``.
 
         Args:
             queries: (m, T, F) frames.
             supports: (n, T, F) frames.
             lam: Smoothness of the minimum, above 0.
-            **options: None are left.
         """
-        _no_options(options)
         if not lam > 0.0:
             raise UsageError(f"lam of matcher 'otam' is {lam}; give a number above 0")
         costs = frame_costs(queries, supports)
         return _aligned(costs, lam) + _aligned(costs.transpose(0, 1, 3, 2), lam)
-
-
-def _no_options(options: dict[str, float]) -> None:
-    if options:
-        raise TypeError(f"no option {next(iter(options))!r}")
 
 
 def _hausdorff(costs: Float64) -> Float64:
