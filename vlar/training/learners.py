@@ -14,7 +14,7 @@ import numpy.typing as npt
 from vlar.adapters.base import Adapter
 from vlar.adapters.settings import check_settings, read_settings
 from vlar.errors import SupportError, UsageError
-from vlar.heads.fewshot.stacking import StackingHead, StackingWeights
+from vlar.heads.fewshot.stacking import StackingHead
 from vlar.heads.model_selection import choose
 from vlar.heads.targets import check_single
 from vlar.model.adapt import Adapted, balanced, fit_examples, guarded
@@ -29,7 +29,7 @@ from vlar.training.fusion_weights import Rows, Scored, held_out_stacking
 from vlar.training.progress import TrainingCost
 from vlar.training.sources import halves, partition
 from vlar.training.task import TrainingTask
-from vlar.types import Float32, Float64
+from vlar.types import Float32, Float64, JsonDict
 
 
 class Learner(ABC):
@@ -123,7 +123,8 @@ class SolvedLearner(Learner):
                 "no objectives: give a support set alone, or use a method that is trained, such as "
                 "'temporal'"
             )
-        self._attach(core, task)  # a wrong setting is found before clips are read
+        # A wrong setting is found before clips are read.
+        task.adapter.attach(core.encoder, task.settings)
         examples = read_complete(core, task.support, task.items, task.progress)
         free = self._free(core, task)
         dataset = Dataset.of(task.support.labels, examples.items)
@@ -131,12 +132,25 @@ class SolvedLearner(Learner):
         begin = time.process_time()
         features = examples.features
         cost = TrainingCost(f"{task.method} by a closed solution", 1, None)
-        adapter, last = self._solved(core, task, dataset, features, free)
+
+        def solved(settings: JsonDict, part: Dataset, features: Float32) -> tuple[Adapter, Any]:
+            adapter = task.adapter.attach(core.encoder, settings)
+            columns, labels = np.array(part.columns, np.int64), list(part.labels)
+            solution = cast("Solvable", adapter).solve(
+                features, columns, labels, free, seed=task.seed, groups=part.groups
+            )
+            return adapter, solution
+
+        adapter, last = solved(task.settings, dataset, features)
         folds = halves(partition(dataset)) if cost.is_long() else partition(dataset)
         # What was chosen by held-out labels is not chosen again for each fold of clips.
-        settled = task.with_settings(adapter.settings)
-        weights = self._weights(core, settled, dataset, features, free, folds)
-        blocks = core.encoder.frame_blocks
+        settled, blocks = adapter.settings, core.encoder.frame_blocks
+
+        def learned(kept: Rows, held: Rows, part: Dataset) -> Scored:
+            fold_adapter, _ = solved(settled, part, features[kept])
+            return features, blocks, _cosines(fold_adapter, features[held], dataset.texts)
+
+        weights = held_out_stacking(dataset, folds, learned).weights
         closed, choice = choose(
             features, blocks, dataset.y, labels=dataset.labels, groups=dataset.groups
         )
@@ -159,9 +173,6 @@ class SolvedLearner(Learner):
             wrapped, balanced_head, examples, features, concepts, task.unknown, choice, report
         )
 
-    def _attach(self, core: ModelCore, task: AdaptTask) -> Adapter:
-        return task.adapter.attach(core.encoder, task.settings)
-
     def _free(self, core: ModelCore, task: AdaptTask) -> Float32 | None:
         if not task.unlabelled:
             return None
@@ -169,40 +180,6 @@ class SolvedLearner(Learner):
         if not examples.encoded:
             raise SupportError(f"no unlabelled clip can be read ({examples.failed[0].message})")
         return examples.features
-
-    def _solved(
-        self,
-        core: ModelCore,
-        task: AdaptTask,
-        dataset: Dataset,
-        features: Float32,
-        free: Float32 | None,
-    ) -> tuple[Adapter, Any]:
-        adapter = self._attach(core, task)
-        columns = np.array(dataset.columns, np.int64)
-        part, labels = cast("Solvable", adapter), list(dataset.labels)
-        solution = part.solve(
-            features, columns, labels, free, seed=task.seed, groups=dataset.groups
-        )
-        return adapter, solution
-
-    def _weights(
-        self,
-        core: ModelCore,
-        task: AdaptTask,
-        dataset: Dataset,
-        features: Float32,
-        free: Float32 | None,
-        folds: Sequence[npt.NDArray[np.bool_]],
-    ) -> StackingWeights:
-        """Factors on the closed form and on the solution, from the folds held out in turn."""
-
-        def learned(kept: Rows, held: Rows, part: Dataset) -> Scored:
-            adapter, _ = self._solved(core, task, part, features[kept], free)
-            cosines = _cosines(adapter, features[held], dataset.texts)
-            return features, core.encoder.frame_blocks, cosines
-
-        return held_out_stacking(dataset, folds, learned).weights
 
 
 def _cosines(adapter: Adapter, features: Float32, texts: list[str]) -> Float64:
