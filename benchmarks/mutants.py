@@ -22,16 +22,17 @@ from __future__ import annotations
 
 import argparse
 import ast
-import copy
 import json
 import os
 import random
+import re
+import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -75,16 +76,8 @@ class Mutation(NamedTuple):
     before: str
     after: str
 
-    @property
-    def module(self) -> str:
-        return self.path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
-
     def put(self, text: str, into: bytes) -> bytes:
         return into[: self.start] + text.encode() + into[self.end :]
-
-    @property
-    def place(self) -> str:
-        return f"{self.path}:{self.line}"
 
 
 def code(node: ast.AST) -> Iterator[ast.AST]:
@@ -102,24 +95,19 @@ def code(node: ast.AST) -> Iterator[ast.AST]:
                 yield from code(child)
 
 
-def changed(node: ast.AST, **fields: Any) -> ast.AST:
-    new = copy.copy(node)
-    for name, value in fields.items():
-        setattr(new, name, value)
-    return new
-
-
 def changes(node: Any) -> Iterator[tuple[str, Any, Any]]:
     """Kind, the node that goes, and what comes: a node, or the text of a statement."""
     match node:
         case ast.Compare(ops=[op]):
-            yield "comparison turned", node, changed(node, ops=[TURNED[type(op)]()])
-            if type(op) in BORDER:
-                yield "border moved", node, changed(node, ops=[BORDER[type(op)]()])
+            for kind, table in (("comparison turned", TURNED), ("border moved", BORDER)):
+                if type(op) in table:
+                    new = ast.Compare(node.left, [table[type(op)]()], node.comparators)
+                    yield kind, node, new
         case ast.BoolOp():
-            yield "and for or", node, changed(node, op=TURNED[type(node.op)]())
+            yield "and for or", node, ast.BoolOp(TURNED[type(node.op)](), node.values)
         case ast.BinOp() if type(node.op) in TURNED:
-            yield "arithmetic turned", node, changed(node, op=TURNED[type(node.op)]())
+            new = ast.BinOp(node.left, TURNED[type(node.op)](), node.right)
+            yield "arithmetic turned", node, new
         case ast.UnaryOp(op=ast.Not()):
             yield "not dropped", node, node.operand
         case ast.If() | ast.While() | ast.IfExp() if "TYPE_CHECKING" not in ast.unparse(node.test):
@@ -136,21 +124,18 @@ def changes(node: Any) -> Iterator[tuple[str, Any, Any]]:
             yield "statement removed", node, "pass"
         case ast.AugAssign() | ast.Raise() | ast.Continue() | ast.Break():
             yield "statement removed", node, "pass"
-        case _:
-            return
 
 
 def mutations(path: str, source: bytes) -> Iterator[Mutation]:
     starts = [0]
     for line in source.splitlines(keepends=True):
         starts.append(starts[-1] + len(line))
-    for node in code(ast.parse(source)):
-        for kind, old, new in changes(node):
-            start = starts[old.lineno - 1] + old.col_offset
-            end = starts[old.end_lineno - 1] + old.end_col_offset
-            text = new if isinstance(new, str) else f"({ast.unparse(new)})"
-            before = source[start:end].decode()
-            yield Mutation(path, old.lineno, kind, start, end, before, text)
+    places = (change for node in code(ast.parse(source)) for change in changes(node))
+    for kind, old, new in places:
+        start = starts[old.lineno - 1] + old.col_offset
+        end = starts[old.end_lineno - 1] + old.end_col_offset
+        text = new if isinstance(new, str) else f"({ast.unparse(new)})"
+        yield Mutation(path, old.lineno, kind, start, end, source[start:end].decode(), text)
 
 
 def drawn(tree: Path, package: str, count: int, seed: int) -> list[Mutation]:
@@ -177,179 +162,146 @@ def probed(numbered: list[tuple[int, Mutation]], source: bytes) -> bytes:
     return source
 
 
-def importing(tree: Path, module: str) -> list[str]:
+def importing(tree: Path, path: str) -> set[str]:
     """Test files that import a module, or a name of it."""
+    module = path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
     parent, _, name = module.rpartition(".")
-    files = []
-    for file in sorted(tree.glob("tests/unit/**/test_*.py")):
-        text = file.read_text("utf-8")
-        for node in ast.walk(ast.parse(text)) if name in text else ():
-            names = {alias.name for alias in getattr(node, "names", []) if hasattr(alias, "name")}
-            source = getattr(node, "module", None)
-            if source == module or module in names or (source == parent and name in names):
-                files.append(str(file.relative_to(tree)))
-                break
-    return files
+    imports = rf"(from|import) {module}\b|from {parent} import \(?[\w\s,]*\b{name}\b"
+    files = tree.glob("tests/unit/**/test_*.py")
+    return {str(f.relative_to(tree)) for f in files if re.search(imports, f.read_text("utf-8"))}
 
 
 class Copy:
-    """A copy of the committed tree and runs of its tests."""
+    """A copy of a commit, and runs of its tests."""
 
     def __init__(self, folder: Path, commit: str):
-        self.tree = folder / "tree"
+        self.tree, self.log = folder / "tree", folder / "log"
         self.tree.mkdir()
-        git = ["git", "archive", commit]
-        archive = subprocess.run(git, cwd=ROOT, capture_output=True, check=True)
-        subprocess.run(["tar", "x"], cwd=self.tree, input=archive.stdout, check=True)
+        archive = output("git", "archive", commit)
+        subprocess.run(["tar", "x"], cwd=self.tree, input=archive, check=True)
         (self.tree / "vlar_probes.py").write_text(PLUGIN)
-        self.log = folder / "log"
         shared = os.environ.get("VLAR_SHARED", str(ROOT.parent / "shared"))
         self.env = {**os.environ, "PYTHONPATH": str(self.tree), "VLAR_MUTANTS": str(self.log)}
         self.env |= {"VLAR_SHARED": shared, "TMPDIR": str(folder), "OMP_NUM_THREADS": "1"}
+        self.seconds: dict[str, float] = {}  # of each test that passes without a change
 
     def rows(self, kind: str) -> list[list[Any]]:
-        file = Path(f"{self.log}.{kind}")
-        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-
-    def run(self, tests: list[str], limit_s: float, *options: str) -> int | None:
-        """Exit status of pytest, None where it ran out of time."""
-        for kind in ("hits", "reports"):
-            Path(f"{self.log}.{kind}").unlink(missing_ok=True)
-        pytest = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "vlar_probes"]
-        command = [*pytest, "-p", "no:cacheprovider", *options, *tests]
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        with subprocess.Popen(
-            command, cwd=self.tree, env=self.env, start_new_session=True, **quiet
-        ) as process:
-            try:
-                return process.wait(limit_s)
-            except subprocess.TimeoutExpired:
-                return None
-            finally:
-                if process.poll() is None:
-                    os.killpg(process.pid, 9)
+        return [json.loads(line) for line in Path(f"{self.log}.{kind}").read_text().splitlines()]
 
     def failed(self) -> set[str]:
         return {test for test, outcome, _ in self.rows("reports") if outcome == "failed"}
 
-    def status(self, path: str, content: bytes, tests: list[str], limit_s: float) -> int | None:
-        """Exit status with another content of one file, which then is as it was."""
-        file = self.tree / path
-        before = file.read_bytes()
-        file.write_bytes(content)
+    def run(
+        self, sources: dict[str, bytes], tests: list[str], limit_s: float, *options: str
+    ) -> int | None:
+        """Exit status of pytest with other contents of files, None where it ran out of time."""
+        for kind in ("hits", "reports"):
+            Path(f"{self.log}.{kind}").write_text("")
+        before = {path: (self.tree / path).read_bytes() for path in sources}
+        for path, source in sources.items():
+            (self.tree / path).write_bytes(source)
+        command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "vlar_probes"]
+        process = subprocess.Popen(
+            [*command, "-p", "no:cacheprovider", *options, *tests],
+            cwd=self.tree, env=self.env, start_new_session=True,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
         try:
-            return self.run(tests, limit_s, "-x")
+            return process.wait(limit_s)
+        except subprocess.TimeoutExpired:
+            return None
         finally:
-            file.write_bytes(before)
-
-
-class Baseline(NamedTuple):
-    """Tests that pass without a change, and what they reach."""
-
-    seconds: dict[str, float]  # of each test
-    failed: set[str]
-    hits: list[tuple[int, str, str]]  # number of a mutation, test, stage
-
-    def reaching(self, number: int) -> set[str]:
-        """Tests that reach a place; where a fixture does, all tests of the file."""
-        tests = {test for hit, test, _ in self.hits if hit == number}
-        files = {
-            test.partition("::")[0]
-            for hit, test, stage in self.hits
-            if hit == number and stage == "(setup)"
-        }
-        return self.seconds.keys() & tests | self.of(files)
-
-    def of(self, files: set[str]) -> set[str]:
-        return {test for test in self.seconds if test.partition("::")[0] in files}
+            with suppress(ProcessLookupError):  # also children that outlive their test
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            for path, source in before.items():
+                (self.tree / path).write_bytes(source)
 
     def cheapest(self, tests: set[str], most_s: float) -> list[str]:
         """Tests up to a sum of seconds, file by file from the cheapest, in the order of a file."""
-        files: dict[str, list[str]] = defaultdict(list)
-        for test in self.seconds:
-            if test in tests:
-                files[test.partition("::")[0]].append(test)
+        costs: dict[str, float] = defaultdict(float)
+        for test in tests:
+            costs[file_of(test)] += self.seconds[test]
+        order = [test for test in self.seconds if test in tests]
         chosen: list[str] = []
-        for file in sorted(files, key=lambda name: self.cost(files[name])):
-            for test in files[file]:
-                if self.cost([*chosen, test]) <= most_s:
-                    chosen.append(test)
+        for test in sorted(order, key=lambda test: (costs[file_of(test)], file_of(test))):
+            if self.seconds[test] <= most_s:
+                most_s -= self.seconds[test]
+                chosen.append(test)
         return chosen
 
-    def cost(self, tests: list[str]) -> float:
-        return sum(self.seconds[test] for test in tests)
+
+def file_of(test: str) -> str:
+    return test.partition("::")[0]
 
 
-def baseline(room: Copy, package: str, mutants: list[Mutation], files: set[str]) -> Baseline:
+def output(*command: str) -> bytes:
+    return subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout
+
+
+def reached(room: Copy, package: str, mutants: list[Mutation], files: set[str]) -> list[set[str]]:
+    """Tests that reach each place; where a fixture does, all tests of its file."""
     sources = {one.path: (room.tree / one.path).read_bytes() for one in mutants}
     for path, source in sources.items():
         here = [(n, one) for n, one in enumerate(mutants) if one.path == path]
-        (room.tree / path).write_bytes(probed(here, source))
+        sources[path] = probed(here, source)
     mirror = f"tests/unit/{package}"
     others = sorted(file for file in files if not file.startswith(f"{mirror}/"))
-    status = room.run([mirror, *others], 1200)
-    for path, source in sources.items():
-        (room.tree / path).write_bytes(source)
+    status = room.run(sources, [mirror, *others], 1200)
     if status not in (0, 1):
         sys.exit(f"the tests of {package} without a change: pytest ended with {status}")
-    seconds: dict[str, float] = defaultdict(float)
-    skipped = {test for test, outcome, _ in room.rows("reports") if outcome == "skipped"}
-    failed = room.failed()
-    for test, _, duration in room.rows("reports"):
-        if test not in skipped | failed:
-            seconds[test] += duration
-    return Baseline(dict(seconds), failed, [tuple(row) for row in room.rows("hits")])
+    reports = room.rows("reports")
+    bad = {test for test, outcome, _ in reports if outcome != "passed"}
+    for test, _, duration in reports:
+        if test not in bad:
+            room.seconds[test] = room.seconds.get(test, 0.0) + duration
+    tests: list[set[str]] = [set() for _ in mutants]
+    for number, test, stage in room.rows("hits"):
+        whole = stage == "(setup)"
+        alike = (t for t in room.seconds if t == test or (whole and file_of(t) == file_of(test)))
+        tests[number].update(alike)
+    return tests
 
 
 def score(room: Copy, package: str, options: argparse.Namespace) -> dict[str, Any]:
     """Row of a package: counts, and the survivors."""
-    began = time.perf_counter()
     mutants = drawn(room.tree, package, options.mutants, options.seed)
-    files = {one.path: set(importing(room.tree, one.module)) for one in mutants}
-    base = baseline(room, package, mutants, set().union(*files.values()))
-    print(f"{package}: {len(base.seconds)} tests pass, {len(base.failed)} fail", flush=True)
+    files = [importing(room.tree, one.path) for one in mutants]
+    reaching = reached(room, package, mutants, set().union(*files))
+    left_out = sorted(room.failed())
     survivors, late, noticed = [], 0, {}
     for number, one in enumerate(mutants):
         source = (room.tree / one.path).read_bytes()
-        tests = base.cheapest(base.reaching(number), options.seconds)
-        more = base.cheapest(base.of(files[one.path]), options.seconds - base.cost(tests))
-        tests += [test for test in more if test not in tests]
-        limit_s = 60 + 4 * base.cost(tests)
+        tests = room.cheapest(reaching[number], options.seconds)
+        others = {t for t in room.seconds if file_of(t) in files[number]} - reaching[number]
+        cost = sum(map(room.seconds.__getitem__, tests))
+        tests += room.cheapest(others, options.seconds - cost)
+        limit_s = 60 + 4 * options.seconds
         if number == 0:
-            controls(room, one, source, tests, limit_s)
-        status = room.status(one.path, one.put(one.after, source), tests, limit_s)
+            same = room.run({one.path: source + b"# the same\n"}, tests, limit_s, "-x")
+            broken = room.run({one.path: source + b"raise RuntimeError\n"}, tests, limit_s, "-x")
+            if same != 0 or broken in (0, 5, None):
+                sys.exit(f"{one.path}: a comment gives {same}, a module that raises {broken}")
+        status = room.run({one.path: one.put(one.after, source)}, tests, limit_s, "-x")
         late += status is None
-        if status in (0, 5):
+        if status in (0, 5):  # 5: no test
             survivors.append(one)
         elif status is not None:
             noticed[one] = sorted(room.failed()) or tests
-        print(f"  {one.place} {one.kind}: {len(tests)} tests, status {status}", flush=True)
-    # What fails on its own without the change has not noticed it.
-    room.run(sorted({test for tests in noticed.values() for test in tests}), 600)
+        print(f"  {one.path}:{one.line} {one.kind}: {len(tests)} tests, {status}", flush=True)
+    room.run({}, sorted({test for tests in noticed.values() for test in tests}), 600)
     alone = room.failed()
     survivors += [one for one, tests in noticed.items() if alone.intersection(tests)]
-    reached = sum(bool(base.reaching(number)) for number in range(len(mutants)))
     return {
         "mutants": len(mutants),
         "killed": len(mutants) - len(survivors),
         "share": round(1 - len(survivors) / len(mutants), 2),
         "by time": late,
-        "reached by a probe": reached,
-        "tests": len(base.seconds),
-        "left out": sorted(base.failed),
-        "seconds": round(time.perf_counter() - began),
-        "survivors": [
-            {"place": s.place, "kind": s.kind, "before": s.before, "after": s.after}
-            for s in survivors
-        ],
+        "reached by a probe": sum(map(bool, reaching)),
+        "tests": len(room.seconds),
+        "left out": left_out,
+        "survivors": [f"{s.path}:{s.line}: {s.kind}, {s.before} -> {s.after}" for s in survivors],
     }
-
-
-def controls(room: Copy, one: Mutation, source: bytes, tests: list[str], limit_s: float) -> None:
-    same = room.status(one.path, source + b"# the same\n", tests, limit_s)
-    broken = room.status(one.path, source + b"raise RuntimeError\n", tests, limit_s)
-    if same != 0 or broken in (0, 5, None):
-        sys.exit(f"{one.path}: a comment gives status {same}, a module that raises {broken}")
 
 
 def main() -> None:
@@ -360,22 +312,22 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30.0, help="of tests for a change")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    git = ["git", "rev-parse", "--short=12", "HEAD"]
-    done = subprocess.run(git, cwd=ROOT, capture_output=True, text=True, check=True)
-    commit = done.stdout.strip()
+    commit = output("git", "rev-parse", "--short=12", "HEAD").decode().strip()
     rows: dict[str, Any] = {}
+    if options.json and options.json.exists():  # rows of other packages stay
+        rows = json.loads(options.json.read_text("utf-8"))["packages"]
     for package in options.packages:
         with tempfile.TemporaryDirectory() as folder:
             rows[package] = score(Copy(Path(folder).resolve(), commit), package, options)
+        rows[package]["commit"] = commit
         print(package, json.dumps(rows[package], indent=1), flush=True)
         if options.json:
-            names = " ".join(rows)
             asked = (
                 f"--mutants {options.mutants} --seed {options.seed} --seconds {options.seconds:g}"
             )
             content = {
                 "question": "Which share of faults put into a package do its default tests notice.",
-                "command": f"python benchmarks/mutants.py {names} {asked} --json {options.json}",
+                "command": f"python benchmarks/mutants.py {' '.join(rows)} {asked} --json FILE",
                 "commit": commit,
                 "figures": "CONTRIBUTING.md",
                 "packages": rows,
