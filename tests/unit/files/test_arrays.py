@@ -140,6 +140,19 @@ def test_the_shapes_of_a_sound_file(tmp_path: Path) -> None:
     assert header.size == (tmp_path / "a").stat().st_size
 
 
+WIDTHS = {8: "F64 I64 U64", 4: "F32 I32 U32", 2: "F16 BF16 I16 U16", 1: "I8 U8 BOOL"}
+
+
+@pytest.mark.parametrize(
+    ("dtype", "width"), [(name, width) for width, names in WIDTHS.items() for name in names.split()]
+)
+def test_each_type_has_its_bytes(tmp_path: Path, dtype: str, width: int) -> None:
+    header = {"x": {"dtype": dtype, "shape": [3], "data_offsets": [0, 3 * width]}}
+    assert read_header(write(tmp_path / "a", header, b"\0" * 3 * width), 1 << 20).shapes == {
+        "x": (3,)
+    }
+
+
 def write(path: Path, header: Any, data: bytes = b"") -> Path:
     text = json.dumps(header).encode()
     path.write_bytes(len(text).to_bytes(8, "little") + text + data)

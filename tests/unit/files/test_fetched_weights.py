@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import json
 import logging
 import shutil
 import subprocess
+import tarfile
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -155,6 +157,17 @@ def test_the_wheels_of_a_folder_are_opened_together(place: Path):
     says = r"made-up==1, other-one==2\.0.*words\.json.*--from"
     for source in (place / "wheels", place / "wheels" / "made_up-1-py3-none-any.whl"):
         refused(UsageError, says, fetch, TWO, source)
+
+
+def test_the_archive_of_npm_is_found_among_others(place: Path):
+    wanted = replace(SOUND, packages=("made-up==1.0.0",), npm=True, licence_members=())
+    for name, data in (("made-up-1.0.0", b"weights"), ("other-2.0.0", b"of another")):
+        with tarfile.open(place / f"{name}.tgz", "w:gz") as packed:
+            member = tarfile.TarInfo("made/up.pth")
+            member.size = len(data)
+            packed.addfile(member, io.BytesIO(data))
+    fetch(wanted, place)
+    assert wanted.read("weights") == b"weights"
 
 
 def test_pip_is_asked_for_the_pinned_wheels_alone(
