@@ -114,16 +114,18 @@ def changes(node: Any) -> Iterator[tuple[str, Any, Any]]:
             yield "condition negated", node.test, ast.UnaryOp(ast.Not(), node.test)
         case ast.Constant(value=bool()):
             yield "constant turned", node, ast.Constant(not node.value)
-        case ast.Constant(value=int()):
-            yield "constant off by one", node, ast.Constant(node.value + 1)
-        case ast.Constant(value=float()):
-            yield "constant changed", node, ast.Constant(2 * node.value or 1.0)
+        case ast.Constant(value=int(value)):
+            yield "constant off by one", node, ast.Constant(value + 1)
+        case ast.Constant(value=float(value)):
+            yield "constant changed", node, ast.Constant(2 * value or 1.0)
         case ast.Return() if node.value and ast.unparse(node.value) != "None":
             yield "None returned", node, "return None"
         case ast.Expr(value=ast.Call() as call) if getattr(call.func, "attr", "") not in MESSAGES:
             yield "statement removed", node, "pass"
         case ast.AugAssign() | ast.Raise() | ast.Continue() | ast.Break():
             yield "statement removed", node, "pass"
+        case _:
+            pass
 
 
 def mutations(path: str, source: bytes) -> Iterator[Mutation]:
@@ -305,7 +307,7 @@ def score(room: Copy, package: str, options: argparse.Namespace) -> dict[str, An
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
     parser.add_argument("packages", nargs="+", metavar="PACKAGE")
     parser.add_argument("--mutants", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)

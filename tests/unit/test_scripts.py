@@ -13,13 +13,15 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from benchmarks import mutants as mutation
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -321,6 +323,59 @@ def test_a_slow_writer_makes_workers_wait():
 
 
 # Columns of the table of few-shot figures, and the names of its rows in the result files.
+FAULTY = """
+def f(rows: list[int] = 3, *, é=None):
+    if not rows or (rows < 2 and é):
+        raise ValueError(f"{rows + 1} rows, below 2")
+    rows += 1; g(rows); log.warning(1)
+    return rows * 2.5
+"""
+
+
+def test_a_mutant_changes_one_place_and_a_probe_none():
+    source = FAULTY.encode()
+    mutants = list(mutation.mutations("a.py", source))
+    assert {(one.kind, one.before) for one in mutants} == {
+        ("constant off by one", "3"),
+        ("constant off by one", "2"),
+        ("constant off by one", "1"),
+        ("constant changed", "2.5"),
+        ("condition negated", "not rows or (rows < 2 and é)"),
+        ("and for or", "not rows or (rows < 2 and é)"),
+        ("and for or", "rows < 2 and é"),
+        ("not dropped", "not rows"),
+        ("comparison turned", "rows < 2"),
+        ("border moved", "rows < 2"),
+        ("statement removed", 'raise ValueError(f"{rows + 1} rows, below 2")'),
+        ("statement removed", "rows += 1"),
+        ("statement removed", "g(rows)"),
+        ("None returned", "return rows * 2.5"),
+        ("arithmetic turned", "rows * 2.5"),
+    }
+    same = ast.dump(ast.parse(source))
+    assert all(ast.dump(ast.parse(one.put(one.after, source))) != same for one in mutants)
+    lines = {one.line: one for one in mutants}  # a line is drawn once
+    probes = re.sub(
+        r'__import__\("vlar_probes"\)\.hit\(\d\)',
+        "None",
+        mutation.probed([*enumerate(lines.values())], source).decode(),
+    )
+    for rows in (0, 1, 4):
+        assert called(probes, rows) == called(FAULTY, rows)
+
+
+def called(text: str, rows: int) -> list[Any]:
+    """What a call of the function ``f`` of a text calls, and its answer."""
+    calls: list[Any] = []
+    names = {"g": calls.append, "log": SimpleNamespace(warning=calls.append)}
+    exec(text, names)
+    try:
+        calls.append(names["f"](rows, é=True))
+    except ValueError as error:
+        calls.append(str(error))
+    return calls
+
+
 FILES = ("few_shot_lite", "few_shot_bodies", "few_shot_bodies_disjoint")
 
 
