@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ from PIL import Image
 from tests import videos
 from tests.refusals import refused
 from vlar.errors import DecodeError, DecodeTimeout, UsageError
+from vlar.media.video.container import Deadline, OpenVideo, opened
 from vlar.media.video.decode import ClipRequest, read_clip, read_clips, read_windows
 from vlar.media.video.files import content_hash
+from vlar.media.video.sequential import SequentialReader
 from vlar.media.video.source import probe
 from vlar.plugins.integrity.check import check_video
 from vlar.types import Clip, Failure, Window
@@ -300,8 +303,6 @@ def test_a_batch_goes_on_after_a_broken_file(tmp_path: Path, kind: Callable[[str
 def test_an_exception_of_any_type(
     monkeypatch: pytest.MonkeyPatch, kind: Callable[[str], Path], error: Exception, where: str
 ):
-    from vlar.media.video.container import OpenVideo
-
     def fail(*_: object) -> None:
         raise error
 
@@ -313,6 +314,30 @@ def test_an_exception_of_any_type(
     report = check_video(path)
     assert not report.ok
     assert report.lost == 1
+
+
+@pytest.mark.parametrize("where", ["packets", "decode"])
+def test_a_full_memory_is_not_a_damaged_stretch(
+    monkeypatch: pytest.MonkeyPatch, kind: Callable[[str], Path], where: str
+):
+    """What was read before is not shown as if the rest of the file were broken."""
+    path = kind("h264-b-frames.mp4")
+    packets, decode, calls = OpenVideo.packets, OpenVideo.decode, count()
+
+    def three_packets(video: OpenVideo) -> Iterator[Any]:
+        yield from islice(packets(video), 3)
+        raise MemoryError
+
+    def three_frames(video: OpenVideo, packet: Any) -> list[Any]:
+        if next(calls) == 3:
+            raise MemoryError
+        return decode(video, packet)
+
+    full = three_packets if where == "packets" else three_frames
+    with opened(path, 9) as video:
+        reader = SequentialReader(video, Deadline(path, 9), False, ())
+        monkeypatch.setattr(OpenVideo, where, full)
+        refused(MemoryError, "", list, reader.frames())
 
 
 def test_a_picture_that_breaks_pillow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
