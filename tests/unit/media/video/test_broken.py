@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from itertools import count, islice
 from pathlib import Path
 from typing import Any
@@ -338,6 +339,46 @@ def test_a_full_memory_is_not_a_damaged_stretch(
         reader = SequentialReader(video, Deadline(path, 9), False, ())
         monkeypatch.setattr(OpenVideo, where, full)
         refused(MemoryError, "", list, reader.frames())
+
+
+@pytest.mark.parametrize(("packet_bytes", "kept"), [(188, 0), (188, 90), (204, 0)])
+def test_a_transport_stream_that_ends_inside_a_packet_is_cut_short(
+    kind: Callable[[str], Path], tmp_path: Path, packet_bytes: int, kept: int
+):
+    """Packets have 188 bytes, or 204 where 16 bytes of correction follow each."""
+    data = kind("mpeg2.ts").read_bytes()
+    rows = (data[at : at + 188].ljust(packet_bytes, b"\xff") for at in range(0, len(data), 188))
+    path = tmp_path / "a.ts"
+    path.write_bytes(b"".join(rows) + data[:kept])
+    with opened(path, 9) as video:
+        assert video.is_cut_short == bool(kept)
+
+
+def test_a_decoder_that_takes_no_packet_is_emptied(kind: Callable[[str], Path]):
+    class Stuck:
+        """A decoder that takes its fourth packet only after it was emptied."""
+
+        def __init__(self, decoder: Any) -> None:
+            self._decoder, self.calls, self.flushed = decoder, count(), 0
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._decoder, name)
+
+        def decode(self, packet: Any) -> Any:
+            if next(self.calls) == 3:
+                raise BlockingIOError
+            return self._decoder.decode(packet)
+
+        def flush_buffers(self) -> None:
+            self.flushed += 1
+            self._decoder.flush_buffers()
+
+    path = kind("h264-b-frames.mp4")
+    with opened(path, 9) as video:
+        stuck = Stuck(video.decoder)
+        reader = SequentialReader(replace(video, decoder=stuck), Deadline(path, 9))
+        assert list(reader.frames())
+    assert (stuck.flushed, reader.damage > 0) == (1, True)
 
 
 def test_a_picture_that_breaks_pillow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

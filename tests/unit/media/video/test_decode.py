@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from tests.conftest import SHARED
 from tests.refusals import refused
 from vlar.errors import DecodeError, UsageError
 from vlar.files import reading
-from vlar.media.video.container import PYAV, opened
+from vlar.media.video.container import PYAV, OpenVideo, opened
 from vlar.media.video.decode import ClipRequest, read_clip, read_clips, read_windows
 from vlar.media.video.pixels import Converter, shrunk
 from vlar.media.video.sample import frame_times, windows
@@ -519,3 +520,20 @@ def test_vp9_is_read_by_the_decoder_that_notices_damage(tmp_path: Path):
     found = probe(path)
     assert (found.width, found.height, found.n_frames, found.codec) == (96, 64, 12, "vp9")
     assert_right(path, read_clip(path, None, 4))
+
+
+def test_a_late_picture_is_reached_without_reading_all_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    path = videos.make_video(tmp_path / "long.mp4", 120, fps=1, gop=10, b_frames=0)
+    packets, read = OpenVideo.packets, []
+
+    def counted(video: OpenVideo) -> Iterator[Any]:
+        for packet in packets(video):
+            read.append(packet.pts)
+            yield packet
+
+    monkeypatch.setattr(OpenVideo, "packets", counted)
+    clip = read_clip(path, Window(100, 102), n_frames=2)
+    assert [videos.read_barcode(frame) for frame in clip.data] == [100, 101]
+    assert len(read) < 60
