@@ -88,6 +88,12 @@ def test_a_window_holds_the_parts_that_were_recorded_in_it(joints: Path, imu: Pa
     assert (list(across.parts), across.window) == (["skeleton", "imu"], Window(2, 3))
 
 
+def test_a_window_after_all_parts_is_refused(joints: Path, imu: Path):
+    path = bundle(joints.parent, skeleton=joints.name, imu=imu.name)
+    says = "nothing was recorded from 9 s on; its parts end at 3 s"
+    refused(DecodeError, says, reader("bundle").read_clip, path, Window(9, 10), SAMPLING)
+
+
 def test_parts_by_share_cover_the_same_take(joints: Path, imu: Path):
     row = {"path": imu.name, "clock": "share"}
     path = bundle(joints.parent, skeleton=joints.name, imu=row)
