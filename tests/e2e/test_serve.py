@@ -152,10 +152,42 @@ def _wait(holds, limit_s: float = 120.0) -> None:
 
 
 def test_a_library_that_does_not_exist(vlar_command, tmp_path: Path):
-    for verb in ("serve", "mcp"):
-        done = vlar_command(verb, tmp_path / "absent.vlar")
+    for verb, name in (
+        ("mcp", "absent.vlar"),
+        ("serve", "absent"),
+        ("serve", "absent/new.vlar"),
+    ):
+        done = vlar_command(verb, tmp_path / name)
         assert done.code == 2
         assert "does not exist" in done.advice
+    done = vlar_command("serve", tmp_path / "new.vlar", "--model", "nosuch", "--port", 0)
+    assert "nosuch" in done.advice
+    assert not (tmp_path / "new.vlar").exists()
+
+
+def test_a_new_name_becomes_an_empty_library_that_takes_uploads(tmp_path: Path):
+    clip = videos.make_video(tmp_path / "clip.mp4", 30)
+    with serving(tmp_path / "new.vlar", tmp_path / "state") as server:
+        server.wait_until_ready()
+        line = next(line for line in server.errors if "new.vlar did not exist" in line)
+        assert "new, empty library was made for the model lite" in line
+        assert server.ask("api/library")[1]["library"]["videos"] == 0
+        status, body = server.ask("api/query", {"query": "a square"})
+        assert (status, body["kind"]) == (409, "empty")
+        assert "vlar index" not in body["error"] + body["fix"]
+        sent = [clip.read_bytes(), b"\0\0\0\x18ftypmp42" + b"\xff" * 4096]  # the second is hostile
+        ids = [_sent(server, data) for data in sent]
+        job = server.ask("api/jobs", {"uploads": ids})[1]
+        _wait(lambda: server.ask(f"api/jobs/{job['id']}")[1]["state"] == "done")
+        done = server.ask(f"api/jobs/{job['id']}")[1]
+        assert (done["report"]["added"], done["failed"]) == (1, 1)
+        assert server.ask("api/query", {"query": "a square", "min_probability": 0})[1]["hits"]
+
+
+def _sent(server: Server, data: bytes) -> str:
+    request = urllib.request.Request(f"{server.address}api/uploads?name=a.mp4", data=data)
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return json.loads(answer.read())["id"]
 
 
 @pytest.mark.slow

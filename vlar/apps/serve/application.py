@@ -394,6 +394,8 @@ class Application:
             QueryError, LibraryError, ServeError: it cannot be answered.
         """
         make_plan(request)  # a mistake shows before a clip is opened
+        if not self._reads.has_rows():
+            raise ServeError(409, "the library is empty", "add videos first", "empty")
         text, names = with_files(request.text, self.sources, self.media)
         reports: list[QueryReport] = []
         hits = self._library().search(replace(request, text=text, report=reports.append))

@@ -127,6 +127,15 @@ class ServedLibrary(Library):
             fix = "start the server where it may write to the folder of the library"
             raise ServeError(403, "the library is read-only", fix, "read_only")
 
+    def make(self) -> None:
+        """Make the library where it is absent, without a recording.
+
+        Raises:
+            LibraryError: it cannot be made there.
+        """
+        with self._connection.writing():
+            return
+
     def forget(self, paths: Sequence[str], kept: Path | None = None) -> int:
         """Remove the recordings of exactly these paths, which are never read as globs.
 
@@ -430,19 +439,28 @@ class Sources:
         return name
 
     def stored_path(self, name: str) -> str:
-        """The path that the library has for an id.
+        """The path that the library has for an id, or for the file name of one recording.
 
         Raises:
-            ServeError: 404 where no recording has it.
+            ServeError: 404 where no recording has it, 400 where several have the file name.
         """
         path = self._paths.get(name)
         if path is None:
             path = next((path for path in self._library.paths() if video_id(path) == name), None)
+            path = path or self._called(name)
         if path is None or not self._library.has(path):
             error = f"no recording {one_line(name)[:40]!r} in the library"
             raise ServeError(404, error, "list them: GET /api/videos", "not_found")
         self.id_of(path)
         return path
+
+    def _called(self, name: str) -> str | None:
+        """The path of the one recording whose file has a name; None where no file has it."""
+        paths = [path for path in self._library.paths() if Path(path).name == name]
+        if len(paths) > 1:
+            error = f"{len(paths)} recordings are called {one_line(name)[:80]}"
+            raise ServeError(400, error, "list them: GET /api/videos", "source")
+        return paths[0] if paths else None
 
     def file(self, name: str) -> Path:
         """The real path of a recording of the library.
@@ -487,5 +505,6 @@ class Sources:
         if source.upload is not None:
             upload = self._uploads.get(source.upload)
             return upload.path, upload.name
-        real = self.roots.real(source.path or "")
+        path = source.path or ""
+        real = self.roots.real(self._called(path) or path)
         return real, str(real)

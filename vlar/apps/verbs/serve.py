@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from dataclasses import dataclass
 from importlib import resources
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from vlar.apps.publish.watch import Receivers, Watch
     from vlar.library.rows import AddEvent
 
+_log = logging.getLogger("vlar")
 _OFF = 0.7  # of the probability that turns a label on: below this share it turns off
 
 
@@ -58,7 +60,8 @@ def serve(
 ) -> int:
     """Serve a page and an HTTP interface for one library.
 
-    It stops with Ctrl-C. GET /openapi.json describes the interface.
+    It stops with Ctrl-C. GET /openapi.json describes the interface. A name that ends in .vlar and
+    does not exist becomes an empty library, for videos that are dropped on the page.
 
     Examples:
         vlar serve holiday.vlar
@@ -76,11 +79,12 @@ def serve(
     token = token_for(host, token_file)
     model = model or inputs.own_model(library)
     folder = ServerFolder.named(state) if state else ServerFolder.for_library(library)
+    server = bound_socket(host, port)
+    _make_where_absent(library, model)  # after all that may be refused
     application = Application(
         library, model, folder.path, roots=root or (), device=device, keys=bound
     )
     restrict(application.readable)
-    server = bound_socket(host, port)
     output.line(address(server), flush=True)
     reach = "only this machine" if is_loopback(host) else "other machines, without encryption"
     key = "a token is required" if token else "no token is needed"
@@ -91,6 +95,27 @@ def serve(
     folder.close()
     output.note("vlar: stopped; unfinished jobs resume with the next start")
     return 0
+
+
+def _make_where_absent(library: str, model: str) -> None:
+    """Make an empty library of a new name ``NAME.vlar``, and state that it is a new one."""
+    from vlar.apps.serve.library import ServedLibrary
+    from vlar.encoders.model_spec import ModelSpec
+    from vlar.library.address import is_address
+
+    folder = Path(library)
+    is_new = folder.suffix == ".vlar" and not folder.exists() and folder.parent.is_dir()
+    if is_address(library) or not is_new:
+        return
+    for part in ModelSpec.parse(model).parts:  # a mistyped model leaves no library behind
+        _log.debug("the model has the %s %s", part.kind, part)
+    inputs.require_torch(model)
+    with ServedLibrary(folder) as made:
+        made.make()
+    output.note(
+        f"vlar: {library} did not exist: a new, empty library was made for the model {model}; "
+        "if the name is mistyped, stop and delete that folder"
+    )
 
 
 def mcp(

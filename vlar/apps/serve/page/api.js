@@ -66,7 +66,7 @@ export function dropPlace(place, input, take) {
     event.preventDefault();
     place.classList.remove("over");
   });
-  place.addEventListener("drop", (event) => take([...event.dataTransfer.files]));
+  place.addEventListener("drop", (event) => take([...event.dataTransfer.files], event.dataTransfer));
   input.addEventListener("change", () => take([...input.files]));
 }
 

@@ -117,7 +117,7 @@ function changed() {
   search.again();
 }
 
-search.setUp();
+search.setUp(changed);
 selection.setUp(changed);
 const given = address.read();
 const isSearch = given.view === "search"; // its pictures come before the rest

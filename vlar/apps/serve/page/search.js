@@ -29,9 +29,11 @@ const START = { q: "", w: [], v: "all", m: "", l: "", s: "" };
 const PLAIN = { objects: "what is in the picture", motion: "how things move", body: "how bodies move", clip: "how the picture looks", sound: "what is heard" };
 const PAGE = 40, FEW = 6;
 let state = { ...START }, shown = "", asked = 0, offset = 0, tried = false;
+let changed = () => {}, adding = null; // the page's answer to new recordings; the module of the place for videos
 let judged = new Map(); // of the present text: whether a row shows what is meant
 
-export function setUp() {
+export function setUp(given) {
+  changed = given;
   $("help-rows").replaceChildren(...HELP.flatMap(([text, meaning]) =>
     [el("dt", {}, el("button", { type: "button", class: "small", onclick: () => go({ q: text, v: "all" }) }, text)), el("dd", {}, meaning)]));
   $("filter-help-rows").replaceChildren(...FILTERS.flatMap(([text, meaning]) => [el("dt", {}, el("code", {}, text)), el("dd", {}, meaning)]));
@@ -59,7 +61,7 @@ export function setUp() {
   $("facet-button").addEventListener("click", () => facetsOpen($("facets").hidden));
   facetsOpen(matchMedia("(min-width: 60rem)").matches);
   $("like").addEventListener("click", () => $("like-file").click());
-  dropPlace($("view-search"), $("like-file"), (files) => like(files[0]));
+  dropPlace($("view-search"), $("like-file"), (files, transfer) => (isBare() ? adding?.take(transfer) : like(files[0])));
   size();
 }
 
@@ -163,8 +165,20 @@ async function made(path, mine) {
   }
 }
 
+const isBare = () => $("view-search").classList.contains("bare");
+
+// An empty library: a place for videos stands where its moments would.
+async function bare() {
+  $("hits").replaceChildren();
+  $("view-search").classList.add("bare");
+  $("search-status").textContent = state.q ? "The library is empty: drop videos here." : "";
+  adding = await loaded(() => import("./adding.js"));
+  adding.show(changed);
+}
+
 // What is wrong is said where it stands: a filter at its chip, anything else at the query.
 async function refused(problem) {
+  if (problem.body?.kind === "empty") return bare();
   const mine = asked;
   const before = shownTiles().length; // they stay in view
   if (!before) $("hits").replaceChildren();
@@ -207,9 +221,10 @@ async function recordings(mine) {
   const query = new URLSearchParams([["offset", offset], ["limit", PAGE], ["sort", state.s || "path"], ...state.w.map((each) => ["where", each])]);
   const found = await get(`api/videos?${query}`);
   if (mine !== asked) return;
+  if (!found.total && !state.w.length) return bare();
   const hits = found.videos.map((video) => ({ ...video, start_s: 0, end_s: video.duration_s, whole: true }));
   const total = plural(found.total, "recording");
-  showTiles(hits, found.total ? `${Math.min(offset + hits.length, found.total)} of ${total}.` : "No recording yet: add some under Library.", offset > 0);
+  showTiles(hits, found.total ? `${Math.min(offset + hits.length, found.total)} of ${total}.` : "No recording passes these filters.", offset > 0);
   offset += hits.length;
   $("more").hidden = offset >= found.total;
 }
@@ -287,6 +302,7 @@ function showTiles(hits, line, append = false) {
   const { first, weaker } = folded(sorted(hits));
   const counted = () => (state.q && hits.length ? `${plural(hits.length - weaker.length, "moment")}${weaker.length ? `, and ${weaker.length} weaker` : ""}. ` : "");
   const words = counted() + line;
+  $("view-search").classList.remove("bare");
   $("hits").classList.remove("stale");
   const tiles = make(first, 0);
   if (append) $("hits").append(...tiles);

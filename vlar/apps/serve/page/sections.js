@@ -13,6 +13,7 @@ async function elements() {
   const parts = new DOMParser().parseFromString(text, "text/html");
   document.querySelector(".views").append(...parts.querySelectorAll("[id^='view-']"));
   document.querySelector(".columns").append(parts.getElementById("player"));
+  $("search-status").after(parts.getElementById("adding"));
 }
 
 // part: imports a module, which finds its elements in the page.
