@@ -74,6 +74,8 @@ def _server_class() -> Callable[..., MCPServer]:
                 return await super().call_tool(name, arguments, context)
             except ToolError as problem:
                 cause = problem.__cause__
+                if isinstance(cause, ToolError):  # a message of a tool, without the SDK's prefix
+                    raise cause from None
                 if not isinstance(cause, ValidationError):
                     raise
                 raise ToolError(wrong_arguments(name, cause)) from None
@@ -112,7 +114,8 @@ def agent_server(application: Application, cuts: Path | None = None) -> MCPServe
     readers = Reading(application).tools
     writers = () if cuts is None else Writing(application, cuts).tools
     takes = {tool.__name__: list(signature(tool).parameters) for tool in (*readers, *writers)}
-    server = _server_class()(takes, name="vlar", version=__version__, instructions=words)
+    facts = {"name": "vlar", "version": __version__, "log_level": "WARNING"}
+    server = _server_class()(takes, **facts, instructions=words)
     for tools, hints in ((readers, reads), (writers, writes)):
         for tool in tools:
             server.add_tool(named(tool), annotations=hints, structured_output=False)

@@ -69,7 +69,10 @@ Text = Annotated[
         'THEN .. WITHIN 10s, DURING, IN "folder/*", LIKE "clip.mp4"@3s-7s.',
     ),
 ]
-Video = Annotated[str, Field(description="The id that search and list_recordings give as 'video'.")]
+Video = Annotated[
+    str,
+    Field(description="'video' of search and list_recordings, or a file name that one has."),
+]
 Job = Annotated[str, Field(description="The id that add gives.")]
 Seconds = Annotated[float, Field(ge=0, le=1e7, allow_inf_nan=False)]
 
@@ -179,7 +182,9 @@ class Reading:
     def classify(
         self,
         labels: Annotated[list[str], Field(min_length=1, description="Labels, such as 'cooking'.")],
-        video: Annotated[str | None, Field(description="Id of a recording of the library.")] = None,
+        video: Annotated[
+            str | None, Field(description="Id or file name of a recording of the library.")
+        ] = None,
         path: Annotated[str | None, Field(description="Or the path of a video file.")] = None,
         start_s: Seconds | None = None,
         end_s: Seconds | None = None,
@@ -339,8 +344,11 @@ class Writing:
     def cut(self, video: Video, start_s: Seconds, end_s: Seconds) -> JsonDict:
         """Write a span of at most a minute as an mp4 file, and return its path."""
         clip_file = self._do.span(video, start_s, end_s)
-        stem = re.sub(r"[^\w.-]", "_", Path(self._do.sources.stored_path(video)).stem)[:60]
-        target = self._cuts / f"{stem}-{video[:6]}_{start_s:.2f}-{end_s:.2f}.mp4"
+        path = self._do.sources.stored_path(video)
+        stem = re.sub(r"[^\w.-]", "_", Path(path).stem)[:60]
+        target = (
+            self._cuts / f"{stem}-{self._do.sources.id_of(path)[:6]}_{start_s:.2f}-{end_s:.2f}.mp4"
+        )
         with explained(LibraryError, f"{target}: cannot be written", "start with another --cuts"):
             self._cuts.mkdir(parents=True, exist_ok=True)
             _copied(clip_file, target)

@@ -19,6 +19,7 @@ from tests import videos
 from tests.unit.library.fakes import FakeModel
 from vlar.apps.serve.agent import agent_server
 from vlar.apps.serve.agent_tools import compact, named
+from vlar.apps.serve.library import RequestedRecording
 from vlar.cancellation import check
 from vlar.library.library import Library
 from vlar.media.video.source import probe
@@ -263,3 +264,31 @@ def test_a_tool_ends_with_its_time():
 
     with pytest.raises(ToolError, match=r"no answer within 0\.05 s"):
         named(endless, 0.05)()
+
+
+def test_a_file_name_is_a_recording_and_errors_have_no_prefix(
+    served: Served, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    named, listed, *wrong = ask(
+        served,
+        ("list_windows", {"video": "moving.mp4"}),
+        ("list_recordings", {"contains": "moving"}),
+        ("list_windows", {"video": "absent.mp4"}),
+        ("classify", {"labels": ["a", "b"], "path": "absent.mp4"}),
+        ("search", {"query": "a AND ("}),
+    )
+    assert value(named)["path"] == value(listed)["videos"][0]["path"]
+    source = RequestedRecording(path="moving.mp4")
+    assert served.application.sources.find(source)[0] == served.folder / "moving.mp4"
+    texts = [result.content[0].text for result in wrong]
+    assert texts[0] == "no recording 'absent.mp4' in the library; list them with list_recordings"
+    assert texts[1].startswith("absent.mp4 lies outside the folders")
+    assert texts[2].startswith("query, character 7: the bracket")
+    assert "INFO" not in capfd.readouterr().err
+    (tmp_path / "moving.mp4").write_bytes((served.folder / "moving.mp4").read_bytes())
+    with Library(served.library, FakeModel()) as library:
+        library.add(tmp_path)
+        (twice,) = ask(served, ("list_windows", {"video": "moving.mp4"}))
+        library.remove([str(tmp_path / "moving.mp4")])
+    text = "2 recordings are called moving.mp4; list them with list_recordings"
+    assert twice.content[0].text == text
