@@ -21,7 +21,6 @@ from pydantic import Field
 from vlar.apps.serve.application import Application
 from vlar.apps.serve.errors import ServeError, split
 from vlar.apps.serve.library import OWN, RequestedRecording
-from vlar.apps.serve.responses import EmbeddingList
 from vlar.apps.serve.schemas import Body, ModelName, Seconds, Text
 from vlar.model.model import Model
 from vlar.types import Failure, Float32, JsonDict, Window
@@ -76,7 +75,9 @@ def add_embeddings(api: FastAPI, run: Any, application: Application) -> None:
     """Add the route; ``run`` runs a function on the threads of its kind of work."""
 
     @api.post("/v1/embeddings", summary="Vectors of texts, pictures and clips")
-    async def embeddings(body: Embeddings) -> EmbeddingList:
+    async def embeddings(
+        body: Embeddings,
+    ) -> JsonDict:
         return await run("embeddings", embed, application, body)
 
 

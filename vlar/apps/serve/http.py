@@ -25,7 +25,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp
 
-from vlar.apps.serve import responses, schemas
+from vlar.apps.serve import schemas
 from vlar.apps.serve.access import CONTENT_TYPE, COOKIE, Access, Metrics, RequestGuard
 from vlar.apps.serve.application import Application
 from vlar.apps.serve.embeddings import add_embeddings
@@ -50,12 +50,6 @@ _PROBLEMS = (
     *(400, 401, 403, 404, 405, 408, 409, 410, 413),
     *(415, 416, 421, 422, 423, 500, 503, 504, 507),
 )
-
-
-class Lines(JSONResponse):
-    """Kind of an answer of one JSON object a line; the description has the schema of a line."""
-
-    media_type = "application/x-ndjson"
 
 
 def _sends(kind: str, *codes: int) -> dict[str, Any]:
@@ -201,15 +195,11 @@ class HttpInterface:
             return Response(content, media_type=kind, headers=headers)
 
         @api.get("/api/health", summary="Whether the server answers, and is ready")
-        async def health() -> responses.Health:
+        async def health() -> JsonDict:
             ready = self._do.models.is_ready
-            return responses.Health(status="ok", ready=ready, needs_token=self._access.needs_token)
+            return {"status": "ok", "ready": ready, "needs_token": self._access.needs_token}
 
-        @api.post(
-            "/api/session",
-            summary="Exchange the token for a cookie of 12 hours",
-            response_model=responses.Session,
-        )
+        @api.post("/api/session", summary="Exchange the token for a cookie of 12 hours")
         async def session(body: schemas.Token) -> Response:
             if not self._access.is_token(body.token):
                 await asyncio.sleep(_WRONG_TOKEN_S)
@@ -219,7 +209,7 @@ class HttpInterface:
             answer.set_cookie(COOKIE, value, httponly=True, samesite="strict", path="/")
             return answer
 
-        @api.get("/metrics", summary="Figures for Prometheus", **_sends("text/plain"))
+        @api.get("/metrics", summary="Figures for Prometheus", response_class=Response)
         async def metrics() -> Response:
             return Response(self._metrics.text(), headers={"content-type": CONTENT_TYPE})
 
@@ -227,7 +217,7 @@ class HttpInterface:
         do = self._do
 
         @api.get("/api/library", summary="Facts of the library, models, limits")
-        async def library() -> responses.Described:
+        async def library() -> JsonDict:
             return await self._run("reads", do.describe)
 
         @api.get("/api/videos", summary="Recordings of the library, by path")
@@ -237,31 +227,31 @@ class HttpInterface:
             contains: Annotated[str, Query(max_length=500)] = "",
             where: Filters = (),
             sort: Literal["path", "name", "longest", "shortest", "newest"] = "path",
-        ) -> responses.Videos:
+        ) -> JsonDict:
             return await self._run("reads", do.videos, offset, limit, contains, where, sort)
 
         @api.get("/api/videos/{video}/rows", summary="Windows of a recording")
-        async def rows(video: VideoId) -> responses.Rows:
+        async def rows(video: VideoId) -> JsonDict:
             return await self._run("reads", do.rows, video)
 
         @api.post("/api/query", summary="Spans that answer a query, best first")
-        async def query(body: schemas.Query) -> responses.Found:
+        async def query(body: schemas.Query) -> JsonDict:
             return await self._run("queries", do.search, body.plain())
 
         @api.get("/api/concepts", summary="Names for what judgements of hits taught")
-        async def concepts() -> responses.Concepts:
+        async def concepts() -> JsonDict:
             return await self._run("reads", do.concepts)
 
         @api.post("/api/concepts", summary="Keep what judgements taught, under a name")
-        async def teach(body: schemas.Teach) -> responses.Concept:
+        async def teach(body: schemas.Teach) -> JsonDict:
             return await self._run("changes", do.teach, body.name, body.text, body.yes, body.no)
 
         @api.post("/api/concepts/remove", summary="Forget a concept")
-        async def forget(body: schemas.Forget) -> responses.Concepts:
+        async def forget(body: schemas.Forget) -> JsonDict:
             return await self._run("changes", do.forget, body.name)
 
         @api.post("/api/timeline", summary="A query over every window of one recording")
-        async def timeline(body: schemas.Timeline) -> responses.Curves:
+        async def timeline(body: schemas.Timeline) -> JsonDict:
             return await self._run("queries", do.curves, body.text, body.video)
 
     def _add_media(self, api: FastAPI) -> None:
@@ -306,16 +296,15 @@ class HttpInterface:
         )
         async def upload(
             request: Request, name: Annotated[str, Query(max_length=500)] = "video"
-        ) -> responses.Uploaded:
+        ) -> JsonDict:
             try:
-                uploaded = await do.uploads.receive(name, request.stream())
-                return responses.Uploaded(uploaded.to_dict())
+                return (await do.uploads.receive(name, request.stream())).to_dict()
             except ClientDisconnect as problem:
                 error = "the upload ended before its end"
                 raise ServeError(400, error, "send it again", "cut_off") from problem
 
         @api.post("/api/classify", summary="Which label fits a recording")
-        async def classify(body: schemas.Classify) -> responses.Answers:
+        async def classify(body: schemas.Classify) -> JsonDict:
             return await self._run(
                 "classifying", partial(do.classify, *body.plain(), **body.options())
             )
@@ -323,47 +312,46 @@ class HttpInterface:
         @api.post(
             "/api/classify/parts",
             summary="The same, one JSON object a line: the total, then each answer as it is made",
-            response_class=Lines,
-            response_model=responses.Started | responses.Result | responses.Stopped,
+            **_sends("application/x-ndjson"),
         )
         async def classify_parts(body: schemas.Classify) -> Response:
             lines = self._parts(partial(do.classify, *body.plain(), **body.options()))
-            return StreamingResponse(lines, media_type=Lines.media_type)
+            return StreamingResponse(lines, media_type="application/x-ndjson")
 
         @api.post("/api/adapt", status_code=202, summary="Learn labels from examples, as a job")
-        async def adapt(body: schemas.Adapt) -> responses.Job:
+        async def adapt(body: schemas.Adapt) -> JsonDict:
             examples = [AdaptExample(example.plain(), example.label) for example in body.examples]
             request_values = remote_values(AdaptRequest, body)
             return await self._run("changes", do.tasks.adapt, body.name, examples, **request_values)
 
         @api.post("/api/jobs", status_code=202, summary="Index recordings, as a job")
-        async def add(body: schemas.Add) -> responses.Job:
+        async def add(body: schemas.Add) -> JsonDict:
             asked = {"uploads": body.uploads, **remote_values(AddRequest, body)}
             return await self._run("changes", do.tasks.add, body.paths, body.tags, **asked)
 
         @api.post("/api/evaluate", status_code=202, summary="Compare answers with labels: a job")
-        async def evaluate(body: schemas.Evaluate) -> responses.Job:
+        async def evaluate(body: schemas.Evaluate) -> JsonDict:
             return await self._run("changes", do.tasks.evaluate, **body.model_dump())
 
         @api.post("/api/review", status_code=202, summary="Find the most doubtful windows: a job")
-        async def review(body: schemas.Review) -> responses.Job:
+        async def review(body: schemas.Review) -> JsonDict:
             return await self._run("changes", do.tasks.review, **body.model_dump())
 
         @api.get("/api/jobs", summary="Jobs, the newest first")
-        async def jobs() -> responses.Jobs:
-            return responses.Jobs(jobs=[job.to_dict(brief=True) for job in do.tasks.jobs.all()])
+        async def jobs() -> JsonDict:
+            return {"jobs": [job.to_dict(brief=True) for job in do.tasks.jobs.all()]}
 
         @api.get("/api/jobs/{job}", summary="One job")
-        async def one_job(job: JobId) -> responses.Job:
-            return responses.Job(do.tasks.jobs.get(job).to_dict())
+        async def one_job(job: JobId) -> JsonDict:
+            return do.tasks.jobs.get(job).to_dict()
 
         @api.post("/api/jobs/{job}/cancel", summary="End a job; what it finished is kept")
-        async def cancel(job: JobId) -> responses.Job:
-            return responses.Job(do.tasks.jobs.cancel(job).to_dict())
+        async def cancel(job: JobId) -> JsonDict:
+            return do.tasks.jobs.cancel(job).to_dict()
 
         @api.post("/api/jobs/{job}/resume", summary="Start a job again that failed or was ended")
-        async def resume(job: JobId) -> responses.Job:
-            return responses.Job(do.tasks.jobs.resume(job).to_dict())
+        async def resume(job: JobId) -> JsonDict:
+            return do.tasks.jobs.resume(job).to_dict()
 
     async def _parts(self, ask: Any) -> AsyncGenerator[bytes, None]:
         """Lines of answers; where the caller goes away, nothing more is read."""
@@ -391,11 +379,11 @@ class HttpInterface:
         bench = self._do.bench
 
         @api.get("/api/facets", summary="Values of tags, lengths, people, with their counts")
-        async def facets(where: Filters = ()) -> responses.Facets:
+        async def facets(where: Filters = ()) -> JsonDict:
             return await self._run("reads", bench.facets, where)
 
         @api.get("/api/map", summary="Windows as points of a plane")
-        async def windows_map(where: Filters = ()) -> responses.Map:
+        async def windows_map(where: Filters = ()) -> JsonDict:
             return await self._run("views", bench.map, where)
 
         @api.get("/api/views/{kind}", summary="Windows that stand out, or recordings alike")
@@ -403,28 +391,28 @@ class HttpInterface:
             kind: Literal["unusual", "highlights", "duplicates"],
             k: Annotated[int, Query(ge=1, le=200)] = 40,
             where: Filters = (),
-        ) -> responses.Viewed:
+        ) -> JsonDict:
             return await self._run("views", bench.view, kind, k, where)
 
         @api.get("/api/suggestions", summary="Queries that this library answers")
-        async def suggestions() -> responses.Suggestions:
+        async def suggestions() -> JsonDict:
             return await self._run("views", bench.suggestions)
 
         @api.post("/api/tags", summary="Change tags of recordings, of all or of none")
-        async def tag(body: schemas.Tag) -> responses.Changed:
+        async def tag(body: schemas.Tag) -> JsonDict:
             changes = [(change.video, change.tags, change.before) for change in body.changes]
             return await self._run("changes", bench.tag, changes)
 
         @api.post("/api/remove", summary="Move recordings to the bin; files stay")
-        async def remove(body: schemas.Remove) -> responses.Removed:
+        async def remove(body: schemas.Remove) -> JsonDict:
             return await self._run("changes", bench.remove, body.videos)
 
         @api.get("/api/bin", summary="What was removed in the last 30 days")
-        async def removals() -> responses.Removals:
+        async def removals() -> JsonDict:
             return await self._run("reads", bench.removed.listing)
 
         @api.post("/api/restore", summary="Bring the recordings of a removal back")
-        async def restore(body: schemas.Restore) -> responses.Restored:
+        async def restore(body: schemas.Restore) -> JsonDict:
             return await self._run("changes", bench.removed.restore, body.bin)
 
         @api.post(
@@ -442,27 +430,26 @@ class HttpInterface:
         desk = self._do.labels
 
         @api.get("/api/videos/{video}/labels", summary="Labelled spans of a recording")
-        async def labels(video: VideoId) -> responses.RecordingLabels:
+        async def labels(video: VideoId) -> JsonDict:
             return await self._run("reads", desk.read, video)
 
         @api.post("/api/videos/{video}/labels", summary="Replace them, unless they changed")
-        async def set_labels(video: VideoId, body: schemas.Labels) -> responses.LabelVersion:
+        async def set_labels(video: VideoId, body: schemas.Labels) -> JsonDict:
             rows = [span.model_dump() for span in body.segments]
             return await self._run("changes", desk.write, video, body.version, rows)
 
         @api.get("/api/labels", summary="Labelled spans of the whole library")
-        async def all_labels() -> responses.LibrarySpans:
+        async def all_labels() -> JsonDict:
             return await self._run("reads", desk.every)
 
         @api.post("/api/labels/read", summary="Spans that a file of annotations has of a recording")
-        async def read_labels(body: schemas.LabelFile) -> responses.LabelsOfFile:
+        async def read_labels(body: schemas.LabelFile) -> JsonDict:
             return await self._run("labels", desk.read_file, body.video, body.name, body.text)
 
         @api.post("/api/segments", summary="Spans that a model sees in a whole recording")
-        async def segments(body: schemas.Segments) -> responses.ModelSpans:
+        async def segments(body: schemas.Segments) -> JsonDict:
             lane, limit_s = self._lanes["segments"], self._do.limits.stream_s
-            spans = await lane.run(limit_s, self._do.segments, body.video, body.labels, body.model)
-            return responses.ModelSpans(spans)
+            return await lane.run(limit_s, self._do.segments, body.video, body.labels, body.model)
 
         @api.post(
             "/api/labels/export",
