@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import tempfile
 from dataclasses import dataclass
 from importlib import resources
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from vlar.apps.publish.watch import Receivers, Watch
     from vlar.library.rows import AddEvent
 
-_log = logging.getLogger("vlar")
 _OFF = 0.7  # of the probability that turns a label on: below this share it turns off
 
 
@@ -101,14 +99,12 @@ def _make_where_absent(library: str, model: str) -> None:
     """Make an empty library of a new name ``NAME.vlar``, and state that it is a new one."""
     from vlar.apps.serve.library import ServedLibrary
     from vlar.encoders.model_spec import ModelSpec
-    from vlar.library.address import is_address
 
     folder = Path(library)
-    is_new = folder.suffix == ".vlar" and not folder.exists() and folder.parent.is_dir()
-    if is_address(library) or not is_new:
+    if folder.suffix != ".vlar" or folder.exists() or not folder.parent.is_dir():
         return
-    for part in ModelSpec.parse(model).parts:  # a mistyped model leaves no library behind
-        _log.debug("the model has the %s %s", part.kind, part)
+    # A mistyped model leaves no library behind: asking for the kind of an unknown part raises.
+    assert all(part.kind for part in ModelSpec.parse(model).parts)
     inputs.require_torch(model)
     with ServedLibrary(folder) as made:
         made.make()
