@@ -84,7 +84,7 @@ def test_states_that_boris_cannot_hold_are_named(tmp_path: Path):
     notes = save(file, [wall, cross, S("x", 0, 5, "a"), S("x", 4, 8, "a"), S("x", 6, 6, "a")])
     assert any("'sniff' has an unpaired state" in note for note in notes)
     assert any("'sniff' overlaps a state of the project" in note for note in notes)
-    assert any("joined with others of their kind, which they overlap" in note for note in notes)
+    assert any("overlap others of their kind and are joined" in note for note in notes)
     assert [row for row in load(file).segments if row.recording == "x"] == [S("x", 0, 8, "a")]
     assert len(load(file).notes) == 1
 
@@ -235,7 +235,7 @@ def test_one_recording_and_one_at_a_time(tmp_path: Path):
     assert [(r.start_s, r.end_s, r.label) for r in load(tmp_path / "a.dat").segments] == [
         (0, 2, "x"), (2, 3, "y"), (6, 7, "x")
     ]  # fmt: skip
-    assert "2 segments cut where others begin: one at a time is held" in notes
+    assert "2 segments overlap others and are cut: one at a time is held" in notes
 
 
 FILES = sorted((SHARED / "behaviour" / "formats").rglob("*"))

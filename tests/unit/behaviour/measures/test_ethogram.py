@@ -165,7 +165,7 @@ def test_texts_of_others_are_escaped_and_models_are_named(tmp_path: Path):
     assert "<b>a" not in page
     assert "&lt;script&gt;" in page
     text = methods(report)
-    assert "1 segment from a model mine, mean probability 0.60 (1 below .7)" in text
+    assert "1 segments come from a model mine with a mean probability of 0.60 (1 below .7)" in text
     assert "Ann & Bo" in text
     assert "Reading reported: a note." in text
     (tmp_path / "file").write_text("")
