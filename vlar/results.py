@@ -17,7 +17,6 @@ from typing_extensions import Self
 
 from vlar import notebook
 from vlar.errors import UsageError, explained
-from vlar.formatting import counted
 from vlar.types import Classification, Failure, Hit, JsonDict
 from vlar.version import is_installed, pip_install
 
@@ -112,9 +111,7 @@ class Guarantee:
         what = f"in this list of {hits}" if hits else "not in here"
         like = f"for queries like the {self.size} of {self.calibration}"
         sure = f"{1 - self.alpha:.0%}"
-        return (
-            f"{what}, with {sure} ({like}, asked of about {counted(self.recordings, 'recordings')})"
-        )
+        return f"{what}, with {sure} ({like}, asked of about {self.recordings} recordings)"
 
     def to_dict(self) -> dict[str, Any]:
         """JSON object."""

@@ -53,7 +53,7 @@ def test_check_names_the_broken(vlar_command, demo_clips, tmp_path: Path):
     table = tmp_path / "bad.csv"
     done = vlar_command("check", demo_clips["bikes"], broken, "--csv", table)
     assert done.code == 1
-    assert "fine: 1 of 2 recordings" in done.out
+    assert "1 of 2 recordings are fine" in done.out
     assert table.read_text().splitlines()[1].startswith(f"{broken},")
 
 

@@ -106,7 +106,7 @@ def test_adding_again_costs_nothing_and_changes_nothing(vlar_command, library: P
     before = vlar_command("query", library, "bicycles", "--json").out
     done = vlar_command("index", "add", library, folder)
     assert done.code == 0
-    assert "already indexed: 3 of 3 videos" in done.err
+    assert "3 of 3 videos are already indexed" in done.err
     assert "3 unchanged" in done.err
     assert vlar_command("query", library, "bicycles", "--json").out == before
 

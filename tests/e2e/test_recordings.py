@@ -232,7 +232,7 @@ def test_all_sensors_are_checked_and_many_recordings_split(tmp_path: Path):
     (tmp_path / "cut.skeleton").write_text("5\n1\n")
     done = run_vlar("check", tmp_path)
     assert done.code == 1
-    assert "fine: 3 of 4 recordings" in done.out
+    assert "3 of 4 recordings are fine" in done.out
     assert "cut off" in done.out
     skeletons.write_pyskl(tmp_path / "many.pkl", count=3)
     split = run_vlar("pose", tmp_path / "many.pkl", "--skeletons", tmp_path / "split")

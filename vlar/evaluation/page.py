@@ -19,7 +19,6 @@ from vlar.evaluation.report import (
     rows,
     title,
 )
-from vlar.formatting import counted
 from vlar.metrics.figures import Figure, percent
 from vlar.metrics.result import EvaluatedClip, Evaluation, confusion_matrix, most_confused
 from vlar.types import JsonDict, Window
@@ -98,8 +97,7 @@ def _head(result: Evaluation) -> str:
     notes = "".join(f"<p>{escape(line)}</p>" for line in lines)
     return (
         f"<h1>{escape(result.model)} on {escape(str(result.source))}</h1>"
-        f'<p class="soft">{counted(result.n, "clips")}, '
-        f"{counted(len(result.labels), 'labels')}, {counted(result.groups, 'groups')}; "
+        f'<p class="soft">{result.n} clips, {len(result.labels)} labels, {result.groups} groups; '
         f'95 % intervals over groups</p><div class="tiles">{cells}</div>{notes}'
     )
 

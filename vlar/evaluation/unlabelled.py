@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from vlar import registry
 from vlar.errors import DecodeError, LabelError, SupportError, UsageError
-from vlar.formatting import counted, percent
+from vlar.formatting import percent
 from vlar.heads.base import Scores
 from vlar.language.labels import Labels
 from vlar.media.lookup import find
@@ -140,8 +140,7 @@ class Estimate:
     def summary(self) -> list[str]:
         """Lines for a person."""
         span = f"{percent(self.low)} to {percent(self.high)}"
-        recordings = counted(self.n, "recordings")
-        lines = [f"{recordings}, about {percent(self.estimate)} of answers right ({span})"]
+        lines = [f"{self.n} recordings, about {percent(self.estimate)} of answers right ({span})"]
         worst = sorted(self.labels.items(), key=lambda row: row[1])[:_NEXT]
         lines += [f"  {label}: {percent(share)}" for label, share in worst]
         lines += [f"differs: {text}" for text in self.differs]

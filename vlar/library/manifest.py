@@ -17,7 +17,6 @@ from vlar.encoders.model_spec import ModelSpec
 from vlar.encoders.spec import PRECISION
 from vlar.errors import EncoderMismatchError, LibraryError, UsageError
 from vlar.files.reading import parse_json
-from vlar.formatting import counted
 from vlar.heads.logistic import logit
 from vlar.library.store.base import LibraryStore
 from vlar.library.store.row_check import MOST_SECONDS
@@ -192,8 +191,7 @@ class VectorMapping:
     def learned_from(self) -> str:
         """A sentence for people."""
         return (
-            f"rows of {self.model} are mapped by {self.form}, learned from "
-            f"{counted(self.windows, 'windows')}; "
+            f"rows of {self.model} are mapped by {self.form}, learned from {self.windows} windows; "
             f"of left-out windows the first one is right for {self.same_first:.0%} of the phrases"
         )
 

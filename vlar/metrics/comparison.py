@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from vlar.errors import MetricError
-from vlar.formatting import counted
 from vlar.metrics.checks import Record
 from vlar.metrics.figures import Figure
 from vlar.metrics.intervals import PairedDifference, paired
@@ -131,8 +130,8 @@ class RunComparison:
             for name, both in self.figures.items()
         ]
         lines.append(
-            f"{counted(self.n, 'clips')} read by both: {counted(len(self.changed), 'answers')} "
-            f"changed, {self.gained} right now, {self.lost} wrong now"
+            f"{self.n} clips read by both: {len(self.changed)} answers changed, {self.gained} are "
+            f"right now, {self.lost} are wrong now"
         )
         if self.difference is None:
             lines.append("all clips are of one group, so the difference has no interval")
@@ -146,9 +145,7 @@ class RunComparison:
         for row in changed[:_NAMED]:
             lines.append(f"{row.label}: {row.right[0]}, then {row.right[1]} of {row.n} right")
         if self.moved:
-            lines.append(
-                f"{counted(len(self.moved), 'hits')} moved into or out of the first of their label"
-            )
+            lines.append(f"{len(self.moved)} hits moved into or out of the first of their label")
         return "\n".join(lines)
 
 

@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from vlar.errors import MetricError, UsageError, explained
-from vlar.formatting import counted
 from vlar.metrics.calibration import (
     ReliabilityBin,
     Threshold,
@@ -313,9 +312,10 @@ class Evaluation:
         return "no label is often taken for another" if self.confusions else "all answers are right"
 
     def _counted(self) -> str:
-        groups = "" if self.groups == self.n else f" from {counted(self.groups, 'groups')}"
+        clips = f"{self.n} clip{'' if self.n == 1 else 's'}"
+        groups = "" if self.groups == self.n else f" from {self.groups} groups"
         shown = sum(row.n > 0 for row in self.per_label)
-        return f"{counted(self.n, 'clips')} of {counted(shown, 'labels')}{groups}"
+        return f"{clips} of {shown} label{'' if shown == 1 else 's'}{groups}"
 
     def _right_but_unknown(self) -> str:
         right = sum(clip.right for clip in self.clips)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from vlar.files.reading import walk
-from vlar.formatting import counted, fault
+from vlar.formatting import fault
 from vlar.heads.model_selection import Choice
 from vlar.metrics.classification import Confusion, worth_knowing
 from vlar.types import Failure, JsonDict
@@ -158,14 +158,13 @@ class AdaptReport:
     def sentence(self) -> str:
         """One sentence: examples, method, how it did on held-out examples, what it confuses."""
         if self.recordings:
-            shown = f" that show {counted(len(self.examples), 'labels')}" if self.examples else ""
+            shown = f" that show {len(self.examples)} labels" if self.examples else ""
             return (
-                f"trained {self._method} on {counted(self.recordings, 'recordings')}{shown}; "
+                f"trained {self._method} on {self.recordings} recordings{shown}; "
                 f"{self.note or 'it answers about any labels'}"
             )
         total = sum(self.examples.values())
-        labels = counted(len(self.examples), "labels")
-        learned = f"learned {labels} from {counted(total, 'examples')} with {self._method}"
+        learned = f"learned {len(self.examples)} labels from {total} examples with {self._method}"
         held_out = self.held_out
         if self.seen:
             return (
@@ -175,7 +174,7 @@ class AdaptReport:
         if held_out is None:
             return f"{learned}; with one recording a label, no example could be held out to test it"
         confused = "".join(f"; {row.sentence()}" for row in worth_knowing(self.confusions))
-        confused += f"; {counted(self.synthetic, 'examples')} synthetic" if self.synthetic else ""
+        confused += f"; {self.synthetic} examples are synthetic" if self.synthetic else ""
         tested = f"{held_out:.0%} of the examples"  # a mean over folds has no count
         if self.tested:  # "four of four" shows how few they are
             tested = f"{self.right} of {self.tested} examples"
@@ -209,8 +208,7 @@ class AdaptReport:
         """The table of what was tried, for a person who asks for it."""
         counts = ", ".join(f"{label} {count}" for label, count in self.examples.items())
         total = sum(self.examples.values())
-        labels = counted(len(self.examples), "labels")
-        lines = [f"learned {labels} from {counted(total, 'examples')} ({counts})"]
+        lines = [f"learned {len(self.examples)} labels from {total} examples ({counts})"]
         if self.recordings:
             lines = [self.sentence(), *([counts] if counts else [])]
         if self.choice is not None:

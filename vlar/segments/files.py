@@ -15,7 +15,6 @@ from vlar.errors import UsageError, explained
 from vlar.files.compressed import ENDINGS, read_plain
 from vlar.files.reading import parse_json, require_few_lines
 from vlar.files.replacing import replacing
-from vlar.formatting import counted
 from vlar.segments.base import MOST, OPTIONAL, SHEET, AnnotationFormat, Options, Source, Table
 from vlar.segments.segment import Segment, in_order
 
@@ -250,7 +249,7 @@ def _lost(part: AnnotationFormat, rows: Sequence[Segment], stem: str) -> list[st
         else:
             lost = sum(getattr(row, name) not in ("", (), None) for row in rows)
         if lost:
-            notes.append(f"{part.name} holds no {name}: lost from {counted(lost, 'segments')}")
+            notes.append(f"{part.name} holds no {name}: {lost} segments lose it")
     return notes
 
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from vlar.formatting import counted
 from vlar.segments.segment import Segment
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ def without_overlap(
             continue
         last[key(segment)] = len(result)
         result.append(segment)
-    note = f"{counted(joined, 'segments')} joined with others of their kind, which they overlap"
+    note = f"{joined} segments overlap others of their kind and are joined with them"
     return result, [note] if joined else []
 
 
@@ -57,7 +56,7 @@ def one_at_a_time(
                 continue
         last[key(segment)] = len(result)
         result.append(segment)
-    note = f"{counted(changed, 'segments')} cut where others begin: one at a time is held"
+    note = f"{changed} segments overlap others and are cut: one at a time is held"
     return result, [note] if changed else []
 
 

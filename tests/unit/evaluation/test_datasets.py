@@ -50,7 +50,7 @@ def test_ucf101_names_a_wrong_class_number(tmp_path: Path):
 def test_hmdb51_leaves_out_what_the_split_does_not_use_and_counts_it(tmp_path: Path):
     data = read_dataset(fake_datasets.hmdb51(tmp_path))
     assert (len(data.subset("train")), len(data.subset("test"))) == (4, 2)
-    assert data.notes == ("2 clips in neither subset of split 1",)
+    assert data.notes == ("2 clips are in neither subset of split 1",)
     assert {item.group for item in data.subset("test").items} == {"Film0"}
 
 
@@ -67,7 +67,7 @@ def test_charades_as_labels_and_as_spans(tmp_path: Path):
     data = read_dataset(root)
     first = data.subset("test").items[0]
     assert first.labels == ("Putting a cup down", "Holding clothes")
-    assert data.notes == ("test: 1 video without an action: left out",)
+    assert data.notes == ("test: 1 videos show no action and are left out",)
     spans = read_dataset(root, None, {"spans": True}).subset("test").items
     assert [(s.label, s.window.start_s, s.window.end_s) for s in spans if s.window][:2] == [
         ("Putting a cup down", 0.0, 0.5),
@@ -206,7 +206,7 @@ def test_a_place_that_is_left_out_shares_nothing_with_what_teaches(
 def test_labels_with_too_few_clips_are_left_out_and_counted():
     found = arranged(table(*ROWS), {"halves": True, "least": 1})
     assert found.labels == ("kick ball", "throw ball")
-    assert "2 labels with fewer than 1" in found.notes[0]
+    assert "2 labels have fewer than 1" in found.notes[0]
 
 
 def test_parts_give_verbs_and_objects():
@@ -237,8 +237,8 @@ def test_subjects_of_two_lists_of_events_are_noted(tmp_path: Path):
     assert {len(sha256) for sha256 in data.files.values()} == {64}
     assert set(data.files) == {"action_description.csv", "train.txt", "val.txt", "test.txt"}
     assert data.notes == (
-        "2 recordings of val in test too: left out of it",
-        "2 recordings of train in test too: left out of it",
+        "2 recordings of val are in test too: left out of it",
+        "2 recordings of train are in test too: left out of it",
     )
     assert len(data.subset("val").items) == 2
     (one, *_) = data.subset("test").items

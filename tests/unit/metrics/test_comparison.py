@@ -52,7 +52,7 @@ def test_what_changed_is_counted_and_named():
     }
     lines = found.summary().split("\n")
     assert lines[0].startswith("top-1: a 50.0 % (")
-    assert "2 answers changed, 2 right now, 0 wrong now" in lines[2]
+    assert "2 answers changed, 2 are right now, 0 are wrong now" in lines[2]
     assert lines[3].startswith("difference +50.0 points (")
     assert found.to_dict()["changed"][0]["second"]["answer"] == "walk"
 

@@ -200,9 +200,7 @@ class _AddProgress:
         self._clips += event.rows
         self._seconds += event.seconds
         if self._clips:
-            self._shown.note(
-                f"{counted(self._clips, 'clips')}, {self._seconds:.0f} s of recordings"
-            )
+            self._shown.note(f"{self._clips} clips, {self._seconds:.0f} s of recordings")
         self._shown(event.advance)
 
 
@@ -244,9 +242,7 @@ def list_recordings(
         for row in opened.videos(**asked):
             tags = "".join(f"  {key}={value}" for key, value in sorted(row.tags.items()))
             length = output.clock(row.duration_s)
-            output.row(
-                row, f"{length:>10}  {counted(row.windows, 'windows'):>13}  {row.path}{tags}"
-            )
+            output.row(row, f"{length:>10}  {row.windows:5} windows  {row.path}{tags}")
     return 0
 
 
@@ -286,13 +282,13 @@ def _main_facts(facts: LibraryInfo) -> dict[str, str]:
     windows = f"{facts.rows - facts.person_rows}"
     if facts.window_s is not None and facts.stride_s is not None:
         windows += f", {facts.window_s:g} s long, one every {facts.stride_s:g} s"
-    people = {"people": f"{counted(facts.person_rows, 'rows')}, found by {facts.persons}"}
+    people = {"people": f"{facts.person_rows} rows, found by {facts.persons}"}
     return {
         "library": facts.path,
         "recordings": f"{facts.videos}, {length} in all",
         "windows": windows,
         **(people if facts.persons else {}),
-        **({"mapped": counted(facts.mapped_rows, "rows")} if facts.mapped_rows else {}),
+        **({"mapped": f"{facts.mapped_rows} rows"} if facts.mapped_rows else {}),
         "model": facts.model or "none yet: the library is empty",
         "tags": ", ".join(facts.tag_keys) or "none",
         "search": f"{facts.engine}, {facts.engine_why}",
@@ -337,8 +333,7 @@ def upgrade(
     output.row(report)
     output.note(f"vlar: {report.sentence}")
     if report.failed and not report.learned_from:
-        failed = counted(len(report.failed), "recordings")
-        what = f"{failed} without new parts, not readable in full"
+        what = f"{len(report.failed)} recordings lack new parts, since they cannot be read in full"
         output.note(f"vlar: {what}; read them again: vlar index add {library} PATH")
     return exit_code(report.videos or bool(report.learned_from), len(report.failed))
 
@@ -436,9 +431,7 @@ def compact(
         report = opened.compact(kind=kind)
     output.row(report)
     before, now = (output.file_size(n) for n in (report.bytes_before, report.bytes_after))
-    output.note(
-        f"vlar: {counted(report.rows, 'rows')}, {before} before, {now} now; search: {report.engine}"
-    )
+    output.note(f"vlar: {report.rows} rows, {before} before, {now} now; search: {report.engine}")
     return 0
 
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from vlar.apps.cli import output
 from vlar.errors import UsageError
-from vlar.formatting import counted
 
 if TYPE_CHECKING:
     from vlar.library.library import Library
@@ -83,8 +82,8 @@ def _row(text: str, option: str, rows: dict[int, int]) -> int:
     number = _number(text, option)
     if number not in rows:
         raise UsageError(
-            f"{option} {number}: the plain list has {counted(len(rows), 'hits')}; judge one of "
-            "them (--min-probability 0 shows all)"
+            f"{option} {number}: the plain list has {len(rows)} hits; judge one of them "
+            "(--min-probability 0 shows all)"
         )
     return rows[number]
 

@@ -16,7 +16,6 @@ from vlar.apps.serve.jobs import Job, Jobs
 from vlar.apps.serve.library import Models, RequestedRecording, Sources
 from vlar.errors import LibraryLockedError, one_line
 from vlar.files.reading import MB
-from vlar.formatting import counted
 from vlar.heads.model_selection import AUTO, methods
 from vlar.language.clean import label_key
 from vlar.library.address import LibraryPlace
@@ -41,7 +40,7 @@ def _require_labels(truth: str, values: set[str], labels: Sequence[str] | None) 
     missing = sorted(value for value in values if label_key(value) not in keys)
     if missing:
         named = ", ".join(map(repr, missing[:3]))
-        error = f"{counted(len(missing), 'values')} of {truth} not among the labels: {named}"
+        error = f"{len(missing)} values of {truth} are not among the labels: {named}"
         fix = f"the labels are {', '.join(map(repr, labels[:5]))}; add them, or take other ones"
         raise ServeError(400, one_line(error), one_line(fix), "labels")
 
@@ -151,9 +150,9 @@ class Tasks:
         truth = "the labelled spans" if tag is None else f"the tag {one_line(tag)[:80]!r}"
         examples = self._spans() if tag is None else self._tagged(tag)
         if not 1 < len(examples) <= _MOST_EVALUATED:
-            error = f"{counted(len(examples), 'recordings')} with {truth}"
+            error = f"{len(examples)} recordings have {truth}"
             if tag is None:
-                error = f"{counted(len(examples), 'labelled spans')} in the library"
+                error = f"{len(examples)} spans of the library are labelled"
             fix = f"choose a truth of 2 to {_MOST_EVALUATED} examples"
             raise ServeError(400, error, fix, "support")
         names = [model] if other is None else [model, other]
@@ -185,7 +184,7 @@ class Tasks:
         if chosen is None and self._models.labels_of(model) is None:
             chosen = sorted({span.label for _, span in spans})
             if len(chosen) < 2:
-                error = f"{counted(len(chosen), 'labels')} in use in the library"
+                error = f"{len(chosen)} labels are in use in the library"
                 fix = "write labels to choose from, or label spans of two kinds"
                 raise ServeError(400, error, fix, "labels")
         known: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)

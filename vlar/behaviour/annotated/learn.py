@@ -36,7 +36,6 @@ from vlar.behaviour.tracks.features import STEP_S
 from vlar.behaviour.tracks.recording import TrackRecording
 from vlar.behaviour.tracks.windows import steps_of
 from vlar.errors import DecodeError, UsageError
-from vlar.formatting import counted
 from vlar.media.lookup import reader
 from vlar.model.folder import read_model
 from vlar.model.model import Model, load
@@ -230,8 +229,8 @@ def _remarks(recording: AnyRecording) -> list[str]:
     remarks = [str(assumed)] if assumed else []
     if recording.repaired:
         remarks.append(
-            f"two animals exchanged their names at {counted(recording.repaired, 'frames')}; "
-            "distance put them right"
+            f"two animals exchanged their names at {recording.repaired} frames; distance put them "
+            "right"
         )
     return remarks
 

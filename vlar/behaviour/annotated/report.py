@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from vlar.behaviour.annotated.head import NAME, timeline_of
 from vlar.behaviour.annotated.recordings import AnswerReport
-from vlar.formatting import counted
 from vlar.model.folder import holds_head, read_model
 from vlar.types import Failure, JsonDict
 
@@ -39,8 +38,8 @@ class AnnotatedReport:
     def summary(self) -> list[str]:
         """The report in lines of text."""
         lines = [
-            f"learned {self.minutes:.1f} annotated minutes of "
-            f"{counted(self.recordings, 'recordings')}; held out by {self.held_out}:"
+            f"learned {self.minutes:.1f} annotated minutes of {self.recordings} recordings; held "
+            f"out by {self.held_out}:"
         ]
         for track in self.tracks:
             name = " ".join(filter(None, (track["tier"], track["subject"]))) or "labels"

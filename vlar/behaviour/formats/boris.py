@@ -12,7 +12,6 @@ from pathlib import PurePath
 from typing import Any
 
 from vlar.files.reading import parse_json
-from vlar.formatting import counted
 from vlar.registry import register
 from vlar.segments.base import OPTIONAL, AnnotationFormat, Options, Rows, Source, Table, Written
 from vlar.segments.segment import Segment
@@ -158,7 +157,7 @@ def _segments(
     """Segments of an observation, and what is wrong in it."""
     segments: list[Segment] = []
     events, timeless = _events(observation)
-    notes = [f"{counted(timeless, 'events')} without a time: left out"] if timeless else []
+    notes = [f"{timeless} events have no time and are left out"] if timeless else []
     started: dict[_State, tuple[float, tuple[str, float | None]]] = {}
     unknown: Counter[str] = Counter()
     for time, subject, code, modifiers, comment in events:

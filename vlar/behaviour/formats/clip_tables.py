@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vlar.files.reading import parse_json
-from vlar.formatting import counted
 from vlar.registry import register
 from vlar.segments.base import AnnotationFormat, Options, Rows, Source, Table, Written
 from vlar.segments.segment import Segment
@@ -50,7 +49,7 @@ class _CreateML(AnnotationFormat):
             segments.append(
                 Segment(str(row[columns["video"]]), start, end, str(row[columns["label"]]))
             )
-        note = f"{counted(endless, 'rows')} to the end of a video of no stated length: left out"
+        note = f"{endless} rows end with their video, whose length is not stated: left out"
         return Table(segments, (note,) if endless else ())
 
 

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from itertools import groupby, pairwise
 from pathlib import PurePath
 
-from vlar.formatting import counted
 from vlar.registry import register
 from vlar.segments.base import AnnotationFormat, Options, Rows, Source, Table, Written
 from vlar.segments.segment import Segment
@@ -230,8 +229,7 @@ class _Document:
                 continue
             if suffix > 2:
                 self.notes.append(
-                    f"{counted(len(rows), 'segments')} of tier {name!r}: "
-                    f"now of {element.get('TIER_ID')!r}"
+                    f"{len(rows)} segments of tier {name!r} go to tier {element.get('TIER_ID')!r}"
                 )
             spans = sorted(
                 self.spans[row.get("ANNOTATION_ID", "")]

@@ -328,9 +328,10 @@ def methods(report: Report) -> str:
     if chances:
         name = f" {report.model or models}".rstrip()
         parts.append(
-            f"{counted(len(chances), 'segments')} from a model{name}, mean probability "
-            f"{sum(chances) / len(chances):.2f} ({sum(p < 0.7 for p in chances)} below .7): not "
-            "coded by a person, and its agreement with people (vlar agreement) limits every figure."
+            f"{len(chances)} segments come from a model{name} with a mean probability of "
+            f"{sum(chances) / len(chances):.2f} ({sum(p < 0.7 for p in chances)} below .7); they "
+            "were not coded by a person, and its agreement with people (vlar agreement) limits "
+            "every figure."
         )
         parts += [f"Their rater is {models}."] if models and report.model else []
         parts += [report.held_out] if report.held_out else []

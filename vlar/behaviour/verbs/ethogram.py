@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 from vlar.apps.cli import inputs, output
 from vlar.behaviour.verbs.timeline import FORCE, PX_PER_CM, reported_bouts
 from vlar.errors import UsageError
-from vlar.formatting import counted
 from vlar.options import FILES, TIME, Option
 
 if TYPE_CHECKING:
@@ -113,7 +112,7 @@ def ethogram(
             content, bin_s, flags.condition or "", values, media, notes, flags.model, figures
         )
         file = report.write(flags.out)
-        output.note(f"vlar: {counted(len(file), 'files')} in {flags.out}")
+        output.note(f"vlar: {len(file)} files are in {flags.out}")
     return 0 if len(content) else 2
 
 

@@ -33,7 +33,6 @@ from vlar.evaluation.datasets.base import (
     text_hash,
 )
 from vlar.files.reading import read_file
-from vlar.formatting import counted
 from vlar.heads.support import SupportItem
 from vlar.language.labels import parse_labels
 from vlar.language.pairs import pair_label
@@ -168,8 +167,7 @@ class Hmdb51(DatasetLayout):
         recordings = Recordings(root, self.videos)
         labels = tuple(file.name.removesuffix(ending) for file in files)
         subsets = {name: recordings.subset(listed) for name, listed in rows.items()}
-        note = f"{counted(unused, 'clips')} in neither subset of split {split}"
-        notes = (note,) if unused else ()
+        notes = (f"{unused} clips are in neither subset of split {split}",) if unused else ()
         return DatasetSplit(
             "hmdb51", root, labels, subsets, {f"*{ending}": text_hash(*files)}, notes
         )
@@ -271,9 +269,7 @@ class DailyDvs200(DatasetLayout):
             rows = list(_dailydvs_listed(file, labels))
             fresh = [row for row in rows if row[1][-1] not in test_names]
             if len(fresh) < len(rows):
-                doubles.append(
-                    f"{counted(len(rows) - len(fresh), 'recordings')} of {name} in test too"
-                )
+                doubles.append(f"{len(rows) - len(fresh)} recordings of {name} are in test too")
             if name == TEST:
                 test_names = {names[-1] for _, names in rows}
             files[file.name] = text_hash(file)

@@ -24,7 +24,6 @@ from vlar.evaluation.datasets.base import (
     text_hash,
 )
 from vlar.files.opening import open_input
-from vlar.formatting import counted
 from vlar.heads.support import SEPARATOR, SupportItem
 from vlar.language.labels import PARTS
 from vlar.registry import register
@@ -70,9 +69,7 @@ def arranged(data: DatasetSplit, options: Mapping[str, Any]) -> DatasetSplit:
     if not frequent:
         raise DatasetError(f"{data.root}: no clip is left of {len(data.labels)} labels")
     dropped = len(labels) - len(frequent)
-    note = (
-        f"{counted(dropped, 'labels')} with fewer than {least} clips to learn from, or none to test"
-    )
+    note = f"{dropped} labels have fewer than {least} clips to learn from, or none to test"
     return replace(
         data,
         labels=tuple(frequent),
@@ -292,7 +289,7 @@ class CharadesLists(DatasetLayout):
             rows = [_row(file, line, row, names) for line, row in rows_of(file, ("id", "actions"))]
             empty = sum(not actions for _, _, actions in rows)
             if empty:
-                notes.append(f"{name}: {counted(empty, 'videos')} without an action: left out")
+                notes.append(f"{name}: {empty} videos show no action and are left out")
             listed = [r for row in rows for r in _clips(row, bool(options.get("spans", False)))]
             subsets[name] = Recordings(root, self.videos).subset(listed)
         if not subsets:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from vlar.errors import EncoderMismatchError, LibraryError
-from vlar.formatting import as_url, counted
+from vlar.formatting import as_url
 from vlar.library.ingest.encode import EncodedWindow
 from vlar.library.manifest import LibraryManifest
 from vlar.library.recording import FAILED, KNOWN, SKIPPED, UNCHANGED, FileRecord
@@ -74,7 +74,7 @@ def write_windows(
     counts = AddCounts(total, progress)
     run = _Run(writer, manifest, dict(tags or {}), counts, captioner, dict(folders or {}))
     if before:
-        _log.info("already indexed: %d of %s", before, counted(total, "videos"))
+        _log.info("%d of %d videos are already indexed", before, total)
     counts.begin(before)
     try:
         for record, windows in by_file(stream):

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from vlar.errors import LibraryError, VlarError
-from vlar.formatting import counted
 from vlar.library import cache
 from vlar.library.engines.base import CacheDamage
 from vlar.library.manifest import LibraryManifest
@@ -233,10 +232,10 @@ def _tags(store: SqliteStore) -> Iterator[LibraryFault]:
         elif video_id not in owners:
             orphans += 1
     if broken:
-        message = f"{counted(broken, 'tags')} of an unusable length; repair=True deletes them"
+        message = f"{broken} tags are not text of a usable length; repair=True deletes them"
         yield LibraryFault("tag", str(store.file), message)
     if orphans:
-        message = f"{counted(orphans, 'tags')} without a recording; repair=True deletes them"
+        message = f"{orphans} tags have no recording; repair=True deletes them"
         yield LibraryFault("orphan", str(store.file), message)
 
 

@@ -22,7 +22,6 @@ from vlar import registry
 from vlar.encoders.base import Encoder, load_encoder
 from vlar.encoders.spec import BUNDLE
 from vlar.errors import DecodeError, QueryError, UsageError
-from vlar.formatting import counted
 from vlar.heads.signatures import available_terms, signature
 from vlar.library.connection import LibraryConnection
 from vlar.library.maintain.mapping import ridge
@@ -84,9 +83,9 @@ class Link:
     def learned_from(self) -> str:
         """A sentence for people."""
         return (
-            f"{self.sensor} is read by a link that was learned from {counted(self.pairs, 'pairs')} "
-            f"in {counted(self.recordings, 'recordings')}; of a left-out pair the right recording "
-            f"comes before {self.held_out:.0%} of the others (by chance 50%)"
+            f"{self.sensor} is read by a link that was learned from {self.pairs} pairs in "
+            f"{self.recordings} recordings; of a left-out pair the right recording comes before "
+            f"{self.held_out:.0%} of the others (by chance 50%)"
         )
 
     def to_dict(self) -> JsonDict:
@@ -285,8 +284,7 @@ def _learned(
     if len(paired) < _FEWEST or len(owners) < 2:
         why = f"; {failed[0].message}" if failed else ""
         raise UsageError(
-            f"{counted(len(paired), 'pairs')} with {sensor} in "
-            f"{counted(len(owners), 'recordings')}; a link needs at least "
+            f"{len(paired)} pairs with {sensor} in {len(owners)} recordings; a link needs at least "
             f"{_FEWEST} pairs in two recordings{why}"
         )
     signatures = _signatures(encoder, features)

@@ -116,7 +116,7 @@ class QueryReport:
             shares = sorted(self.decides.items(), key=lambda each: -each[1])
             yield f"decides  {', '.join(f'{name} {share:.0%}' for name, share in shares)}"
         if self.damaged:
-            yield f"damaged  {counted(self.damaged, 'rows')}, not used"
+            yield f"damaged  {self.damaged} rows are not used"
         for phrase in self.phrases:
             yield f"phrase   {phrase.text}: {counted(phrase.above_half, 'windows')} at 50% or more"
             for row in phrase.best:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 from vlar.apps.cli import inputs, options, output
 from vlar.apps.cli.exits import exit_code
 from vlar.apps.cli.progress import track
-from vlar.formatting import counted
 from vlar.options import FILES, Option
 
 if TYPE_CHECKING:
@@ -64,10 +63,10 @@ def check(
     if csv:
         output.write_csv(csv, _BROKEN_COLUMNS, bad)
     total = fine + len(bad)
-    output.text(f"fine: {fine} of {counted(total, 'recordings')}")
+    output.text(f"{fine} of {total} recordings are fine")
     if unsure:
         output.note(
-            f"the pictures of {n_unsure} of {counted(total, 'recordings')} cannot be verified "
+            f"the pictures of {n_unsure} of {total} recordings cannot be verified "
             f"({', '.join(sorted(unsure))}): nothing in such a file shows that one is wrong, and "
             "damage may hide"
         )

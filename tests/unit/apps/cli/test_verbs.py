@@ -111,7 +111,7 @@ def test_table(folder: Path, capsys: pytest.CaptureFixture[str]):
     assert rows["missing"]["kind"] == "decode"
     out = capsys.readouterr().out
     assert "can be read, first at" in out
-    assert "fine: 1 of 5 recordings" in out
+    assert "1 of 5 recordings are fine" in out
 
 
 @pytest.mark.parametrize(

@@ -290,8 +290,8 @@ def test_a_model_looks_for_labels_in_a_whole_recording(served: Served):
 
 
 def test_doubts_need_two_labels(served: Served):
-    refused(post(served, "review"), 400, "0 labels in use")
-    refused(post(served, "evaluate"), 400, "0 labelled spans in the library")
+    refused(post(served, "review"), 400, "0 labels are in use")
+    refused(post(served, "evaluate"), 400, "0 spans of the library are labelled")
 
 
 @pytest.mark.slow

@@ -146,7 +146,7 @@ def test_tables_of_data_sets(tmp_path: Path):
     text = "videoPath,label,startTime,endTime\na.mov,jump,,1.5\na.mov,sit,2,\n"
     content = table(tmp_path, "c.csv", text)
     assert content.segments == [S("a.mov", 0, 1.5, "jump")]
-    assert "1 row to the end of a video" in content.notes[0]
+    assert "1 rows end with their video" in content.notes[0]
     rows = [{"video": "a.mov", "label": "jump", "start": 0.5, "end": 1.5}]
     assert table(tmp_path, "c.json", samples.as_json(rows)).segments == [
         S("a.mov", 0.5, 1.5, "jump")

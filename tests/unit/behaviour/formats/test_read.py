@@ -47,7 +47,7 @@ def test_boris_events_of_pictures_and_of_other_ethograms(tmp_path: Path):
     ]  # fmt: skip
     content = table(tmp_path, "p.boris", samples.as_json(project))
     assert S("day 2", 3, 3, "dive") in content.segments
-    assert any("without a time" in note for note in content.notes)
+    assert any("have no time" in note for note in content.notes)
     assert any("'dive' is not in the ethogram" in note for note in content.notes)
 
 

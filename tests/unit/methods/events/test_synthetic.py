@@ -113,7 +113,7 @@ def test_every_result_is_marked(made: Path, tmp_path: Path):
     assert "4 clips are synthetic" in result.summary()
     mine = model.adapt(support)
     assert mine.report.synthetic == mine.report.to_dict()["synthetic"] == 4
-    assert "4 examples synthetic" in mine.report.sentence()
+    assert "4 examples are synthetic" in mine.report.sentence()
     again = vlar.load(mine.save(tmp_path / "mine"))
     assert again.report.synthetic == 4
     with vlar.Library(tmp_path / "x.vlar", model) as library:
