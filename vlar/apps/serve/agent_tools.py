@@ -344,11 +344,9 @@ class Writing:
     def cut(self, video: Video, start_s: Seconds, end_s: Seconds) -> JsonDict:
         """Write a span of at most a minute as an mp4 file, and return its path."""
         clip_file = self._do.span(video, start_s, end_s)
-        path = self._do.sources.stored_path(video)
-        stem = re.sub(r"[^\w.-]", "_", Path(path).stem)[:60]
-        target = (
-            self._cuts / f"{stem}-{self._do.sources.id_of(path)[:6]}_{start_s:.2f}-{end_s:.2f}.mp4"
-        )
+        stem = Path(self._do.sources.stored_path(video)).stem[:60]
+        name = re.sub(r"[^\w.-]", "_", f"{stem}-{video[:6]}")
+        target = self._cuts / f"{name}_{start_s:.2f}-{end_s:.2f}.mp4"
         with explained(LibraryError, f"{target}: cannot be written", "start with another --cuts"):
             self._cuts.mkdir(parents=True, exist_ok=True)
             _copied(clip_file, target)
