@@ -456,7 +456,8 @@ class Sources:
 
     def _called(self, name: str) -> str | None:
         """The path of the one recording whose file has a name; None where no file has it."""
-        paths = [path for path in self._library.paths() if Path(path).name == name]
+        known = () if "/" in name else self._library.paths()
+        paths = [path for path in known if Path(path).name == name]
         if len(paths) > 1:
             error = f"{len(paths)} recordings are called {one_line(name)[:80]}"
             raise ServeError(400, error, "list them: GET /api/videos", "source")

@@ -101,10 +101,10 @@ def _make_where_absent(library: str, model: str) -> None:
     from vlar.encoders.model_spec import ModelSpec
 
     folder = Path(library)
-    if folder.suffix != ".vlar" or folder.exists() or not folder.parent.is_dir():
-        return
+    is_new = folder.suffix == ".vlar" and not folder.exists() and folder.parent.is_dir()
     # A mistyped model leaves no library behind: asking for the kind of an unknown part raises.
-    assert all(part.kind for part in ModelSpec.parse(model).parts)
+    if not is_new or not all(part.kind for part in ModelSpec.parse(model).parts):
+        return
     inputs.require_torch(model)
     with ServedLibrary(folder) as made:
         made.make()
